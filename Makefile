@@ -1,0 +1,56 @@
+# `make demo` and `make test` do all the set-up that they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PHOTOS ?=
+PORT ?= 8000
+DATA_DIR ?= blurline-data
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test up bench check format docs lock clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("blurline needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(INSTALLED) ## install blurline and its tools into .venv
+
+demo: $(INSTALLED) ## send photos through the whole service; PHOTOS=file-or-folder for your own
+	$(BIN)/blurline demo $(if $(PHOTOS),"$(PHOTOS)")
+
+test: $(INSTALLED) ## run the test suite
+	$(BIN)/blurline models pull --quiet
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+up: $(INSTALLED) ## run the service in the foreground; PORT and DATA_DIR from the environment
+	PORT=$(PORT) DATA_DIR="$(DATA_DIR)" $(BIN)/blurline up
+
+bench: $(INSTALLED) ## measure the whole service against the bare networks; BENCH_ARGS=--help for options
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+check: $(INSTALLED) ## lint, format check and strict types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## bring the code into the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## write the generated documents anew
+	$(BIN)/python -m blurline.settings
+
+lock: ## write constraints.txt anew: the newest versions that pyproject.toml allows
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet '.[dev,load]'
+	build/lock/bin/python -m pip freeze --exclude blurline > constraints.txt
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) build blurline-data demo-output .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,17 @@
+"""The HTTP service: `uvicorn api_server:app`.
+
+Without settings it looks for Redis on this machine and keeps pictures in a local folder.
+"""
+
+from blurline.api.app import create_app
+from blurline.errors import SettingsError
+from blurline.log import configure_logging
+from blurline.settings import load_settings
+from pipeline_architecture import pipelines
+
+try:
+    settings = load_settings()
+    configure_logging(settings)
+    app = create_app(settings, pipelines(settings))
+except SettingsError as error:
+    raise SystemExit(f"blurline: {error}") from error

@@ -1,0 +1,282 @@
+"""The FastAPI application: routes, and nothing behind them."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.datastructures import UploadFile
+
+from blurline import __version__, metrics
+from blurline.api.errors import STATUS_OF_CODE, RequestError, install_error_handlers
+from blurline.api.forms import files_of, open_form, safe_filename, text_of, texts_of
+from blurline.api.intake import Choice, Entry, Intake
+from blurline.api.reports import Reports
+from blurline.api.schemas import (
+    BatchAnswer,
+    BatchEntry,
+    BatchProgress,
+    ErrorAnswer,
+    ErrorBody,
+    HealthAnswer,
+    QueueAnswer,
+    StatsAnswer,
+    StatusAnswer,
+    UploadAnswer,
+)
+from blurline.api.telemetry import RequestMetrics, SharedCollector
+from blurline.imaging.header import Kind, Limits, too_many_bytes
+from blurline.jobs.job import JobError, JobSpec, JobStatus
+from blurline.jobs.records import Records
+from blurline.queue.connection import DEFAULT_URL, connect
+from blurline.queue.jobqueue import JobQueue
+from blurline.queue.presence import Presence
+from blurline.queue.stats import Stats
+from blurline.redaction.styles import Style
+from blurline.settings import Settings
+from blurline.stages.pipeline import Pipeline
+from blurline.storage import keys
+from blurline.storage.objects import open_store
+
+BATCH_PARALLEL = 8
+"""Files of one batch that are judged and stored at a time."""
+
+
+def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI:
+    """The service for these settings; it connects to Redis and the store on first use.
+
+    Raises:
+        SettingsError: the store or Redis can't be reached for lack of a usable setting.
+    """
+    store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
+    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+    records, queue = Records(store), JobQueue(redis, settings)
+    stats, presence = Stats(redis), Presence(redis)
+    reports = Reports(store, records, queue, stats, presence, pipelines, settings.max_queue_size)
+    intake = Intake(store, records, queue, reports, pipelines, limits, settings.max_queue_size)
+    shared = CollectorRegistry()
+    shared.register(SharedCollector(reports, stats, presence))
+
+    app = FastAPI(
+        title="blurline",
+        version=__version__,
+        summary="Blurs faces and cars in pictures, then lists the objects that are left.",
+        description="Upload pictures, ask how they go, fetch the blurred ones. Every error has "
+        'the shape `{"error": {"code", "message"}}`.',
+    )
+    app.add_middleware(RequestMetrics)
+    install_error_handlers(app)
+
+    @app.post(
+        "/upload",
+        status_code=202,
+        tags=["pictures"],
+        summary="Hand in one picture",
+        responses=_errors(400, 413, 415, 422, 429, 503),
+        openapi_extra=_form("file", many=False, pipelines=pipelines),
+    )
+    async def upload(request: Request) -> UploadAnswer:
+        async with open_form(request, max_bytes=limits.max_bytes, max_files=1) as form:
+            files = files_of(form, "file")
+            if len(files) > 1:
+                raise RequestError("send one file, or use /batch-upload", code="too_many_files")
+            choice = await run_in_threadpool(_choose, intake, form, settings)
+            await run_in_threadpool(intake.free_places)
+            spec = await _keep_and_submit(intake, files[0], choice, limits)
+        return UploadAnswer(
+            job_id=spec.job_id,
+            filename=spec.filename,
+            file_size=spec.file_size,
+            status=JobStatus.SUBMITTED,
+            message=f"ask /status/{spec.job_id} how it goes",
+        )
+
+    @app.post(
+        "/batch-upload",
+        status_code=202,
+        tags=["pictures"],
+        summary="Hand in many pictures; a bad one does not sink the others",
+        responses=_errors(400, 413, 422, 429, 503),
+        openapi_extra=_form("files", many=True, pipelines=pipelines),
+    )
+    async def batch_upload(request: Request) -> BatchAnswer:
+        most = settings.max_batch_files
+        most_bytes = settings.max_batch_bytes
+        async with open_form(request, max_bytes=most_bytes, max_files=most) as form:
+            files = files_of(form, "files")
+            if len(files) > most:
+                raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
+            choice = await run_in_threadpool(_choose, intake, form, settings)
+            free = await run_in_threadpool(intake.free_places)
+            entries = await _keep_all(intake, files, choice, limits)
+        entries = await run_in_threadpool(intake.fit, entries, free)
+        specs = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
+        batch_id = await run_in_threadpool(intake.submit_batch, specs)
+        return BatchAnswer(
+            batch_id=batch_id,
+            submitted=len(specs),
+            rejected=len(entries) - len(specs),
+            jobs=[_batch_entry(entry) for entry in entries],
+        )
+
+    @app.get(
+        "/status/{job_id}",
+        tags=["pictures"],
+        summary="Where a job is, and its results",
+        responses=_errors(404, 503),
+    )
+    def status(job_id: str) -> StatusAnswer:
+        return reports.status(job_id)
+
+    @app.get(
+        "/batch/{batch_id}",
+        tags=["pictures"],
+        summary="How far a batch is",
+        responses=_errors(404, 503),
+    )
+    def batch(batch_id: str) -> BatchProgress:
+        return reports.batch(batch_id)
+
+    @app.get(
+        "/result/{job_id}",
+        tags=["pictures"],
+        summary="The blurred picture",
+        response_class=Response,
+        responses={
+            200: {"content": {kind.written.content_type: {} for kind in Kind}},
+            **_errors(404, 409, 503),
+        },
+    )
+    def result(job_id: str) -> Response:
+        record = reports.record(job_id)
+        picture = store.get(keys.processed(record.job_id, record.kind))
+        if picture is None:
+            raise RequestError("the picture is not in the store any more", code="not_found")
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
+        return Response(picture, media_type=record.kind.written.content_type, headers=headers)
+
+    @app.get("/stats", tags=["service"], summary="The service in figures", responses=_errors(503))
+    def stats_route() -> StatsAnswer:
+        return reports.stats()
+
+    @app.get(
+        "/queue-status", tags=["service"], summary="What waits and runs", responses=_errors(503)
+    )
+    def queue_status() -> QueueAnswer:
+        return reports.queue()
+
+    @app.get(
+        "/health",
+        tags=["service"],
+        summary="Whether everything that the service needs is there",
+        responses={503: {"model": HealthAnswer, "description": "Redis or the store is away"}},
+    )
+    def health(response: Response) -> HealthAnswer:
+        answer = reports.health()
+        response.status_code = 503 if answer.status == "down" else 200
+        return answer
+
+    @app.get("/metrics", tags=["service"], summary="Prometheus metrics", response_class=Response)
+    def prometheus() -> Response:
+        page = generate_latest(metrics.REGISTRY) + generate_latest(shared)
+        return Response(page, media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _choose(intake: Intake, form: Any, settings: Settings) -> Choice:
+    """The form's options, with the settings' defaults for what it leaves out."""
+    targets = texts_of(form, "targets") or settings.default_targets.split(",")
+    return intake.choose(
+        pipeline=text_of(form, "pipeline", settings.default_pipeline),
+        targets=targets,
+        style=text_of(form, "style", settings.default_style),
+    )
+
+
+async def _keep_and_submit(
+    intake: Intake, file: UploadFile, choice: Choice, limits: Limits
+) -> JobSpec:
+    """Store and queue one picture."""
+    if (file.size or 0) > limits.max_bytes:
+        raise too_many_bytes(limits)
+    data = await file.read()
+
+    def keep_and_submit() -> JobSpec:
+        spec = intake.keep(data, safe_filename(file.filename), choice)
+        intake.submit([spec])
+        return spec
+
+    return await run_in_threadpool(keep_and_submit)
+
+
+async def _keep_all(
+    intake: Intake, files: list[UploadFile], choice: Choice, limits: Limits
+) -> list[Entry]:
+    """Store the good pictures, a few at a time; none of them if the store goes away meanwhile."""
+    parallel = asyncio.Semaphore(BATCH_PARALLEL)
+
+    async def keep(file: UploadFile) -> Entry:
+        filename = safe_filename(file.filename)
+        async with parallel:
+            if (file.size or 0) > limits.max_bytes:
+                error = too_many_bytes(limits)
+                return Entry(filename, JobError(error.code, error.message))
+            data = await file.read()
+            return await run_in_threadpool(intake.keep_or_reject, data, filename, choice)
+
+    results = await asyncio.gather(*map(keep, files), return_exceptions=True)
+    entries = [result for result in results if isinstance(result, Entry)]
+    for result in results:
+        if isinstance(result, BaseException):
+            kept = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
+            await run_in_threadpool(intake.forget, kept)
+            raise result
+    return entries
+
+
+def _batch_entry(entry: Entry) -> BatchEntry:
+    if isinstance(entry.outcome, JobSpec):
+        return BatchEntry(
+            filename=entry.filename,
+            job_id=entry.outcome.job_id,
+            status=JobStatus.SUBMITTED.value,
+            error=None,
+        )
+    error = ErrorBody(code=entry.outcome.code, message=entry.outcome.message)
+    return BatchEntry(filename=entry.filename, job_id=None, status="rejected", error=error)
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of the error answers."""
+    return {
+        status: {
+            "model": ErrorAnswer,
+            "description": ", ".join(
+                code for code, known in STATUS_OF_CODE.items() if known == status
+            ),
+        }
+        for status in statuses
+    }
+
+
+def _form(field: str, *, many: bool, pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
+    """OpenAPI's description of an upload's form, which is read by hand to keep its limits."""
+    targets = sorted({name for pipeline in pipelines.values() for name in pipeline.targets})
+    picture = {"type": "string", "format": "binary"}
+    properties: dict[str, Any] = {
+        field: {"type": "array", "items": picture} if many else picture,
+        "targets": {
+            "type": "string",
+            "description": "what to blur, comma-separated, of: " + ", ".join(targets),
+            "examples": ["face,car"],
+        },
+        "style": {"type": "string", "enum": [style.value for style in Style]},
+        "pipeline": {"type": "string", "enum": list(pipelines)},
+    }
+    schema = {"type": "object", "required": [field], "properties": properties}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }

@@ -1,0 +1,80 @@
+"""Every error as one JSON shape: `{"error": {"code", "message"}}`."""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from blurline.errors import BlurlineError, QueueFullError
+
+STATUS_OF_CODE = {
+    "no_file": 400,
+    "not_an_image": 400,
+    "bad_request": 400,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "not_ready": 409,
+    "job_failed": 409,
+    "too_many_bytes": 413,
+    "too_many_pixels": 413,
+    "too_many_files": 413,
+    "unsupported_kind": 415,
+    "bad_option": 422,
+    "model_missing": 422,
+    "queue_full": 429,
+    "queue_unavailable": 503,
+    "store_unavailable": 503,
+}
+"""The HTTP status of each error code that a request can be answered with; all others are 500."""
+
+RETRY_SECONDS = 5
+"""What `Retry-After` says while Redis or the store is away."""
+
+log = logging.getLogger(__name__)
+
+
+class RequestError(BlurlineError):
+    """A request that can't be served for a reason of HTTP's own."""
+
+    code = "bad_request"
+
+
+def error_response(error: BlurlineError) -> JSONResponse:
+    """The answer to a request that ended in `error`."""
+    status = STATUS_OF_CODE.get(error.code, 500)
+    headers = {}
+    if isinstance(error, QueueFullError):
+        headers["Retry-After"] = str(error.retry_after)
+    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    content = {"error": {"code": error.code, "message": error.message}}
+    return JSONResponse(content, status, headers=headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make the app answer every error in the one shape, its framework's own included."""
+
+    @app.exception_handler(BlurlineError)
+    async def of_ours(request: Request, error: BlurlineError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def of_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return error_response(RequestError(f"{place}: {first['msg']}", code="bad_option"))
+
+    @app.exception_handler(HTTPException)
+    async def of_framework(request: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        response = error_response(RequestError(str(error.detail), code=code))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def of_nobody(request: Request, error: Exception) -> JSONResponse:
+        message = "something went wrong on our side; the log of the service says more"
+        return error_response(BlurlineError(message))

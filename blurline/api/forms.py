@@ -1,0 +1,102 @@
+"""Multipart uploads as they come off the wire, within limits that the sender can't talk around."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import PurePath
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.types import Message
+
+from blurline.api.errors import RequestError
+
+FORM_OVERHEAD = 64 * 1024
+"""Bytes that option fields and part headers may add to the files of a request."""
+
+MAX_FIELDS = 100
+MAX_FILENAME = 255
+
+
+@asynccontextmanager
+async def open_form(request: Request, *, max_bytes: int, max_files: int) -> AsyncIterator[FormData]:
+    """The request's form; its files lie in temporary files above one megabyte each.
+
+    What counts are the bytes that arrive, not those that `Content-Length` announces.
+
+    Raises:
+        RequestError: `too_many_bytes`, `too_many_files`, or `bad_request` for what is no form.
+    """
+    limit = max_bytes + FORM_OVERHEAD
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            await _drain(request, limit)
+            raise RequestError(
+                f"the request is larger than {max_bytes} bytes", code="too_many_bytes"
+            )
+        return message
+
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise RequestError("send the picture as multipart/form-data", code="no_file")
+    # One file more than allowed is let in, so that the answer can say what the limit is.
+    limited = Request(request.scope, receive)
+    async with limited.form(max_files=max_files + 1, max_fields=MAX_FIELDS) as form:
+        yield form
+
+
+def files_of(form: FormData, field: str) -> list[UploadFile]:
+    """The files in the form's field of that name.
+
+    Raises:
+        RequestError: `no_file`, there is none.
+    """
+    files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+    if not files:
+        raise RequestError(f"the form has no file in a field named {field}", code="no_file")
+    return files
+
+
+def text_of(form: FormData, field: str, default: str) -> str:
+    """The field's text, or `default` where it is missing or empty.
+
+    Raises:
+        RequestError: `bad_option`, the field holds a file.
+    """
+    return ",".join(texts_of(form, field)) or default
+
+
+def texts_of(form: FormData, field: str) -> list[str]:
+    """The texts of all fields of that name, each split at its commas, in lower case."""
+    texts = []
+    for value in form.getlist(field):
+        if not isinstance(value, str):
+            raise RequestError(f"{field} must be text, not a file", code="bad_option")
+        texts += [part.strip().lower() for part in value.split(",")]
+    return [text for text in texts if text]
+
+
+def safe_filename(name: str | None) -> str:
+    """The name that the sender gave, without folders and control characters, at most 255 long.
+
+    It is only ever shown again, never used as a path.
+    """
+    last = PurePath((name or "").replace("\\", "/")).name
+    printable = re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", last)
+    printable = printable.encode("utf-8", "replace").decode("utf-8")
+    return printable[:MAX_FILENAME] or "upload"
+
+
+async def _drain(request: Request, most: int) -> None:
+    """Read on for a while and forget it: who is still sending does not hear an answer."""
+    left = most
+    while left > 0:
+        message = await request.receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+        left -= len(message.get("body", b""))

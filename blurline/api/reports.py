@@ -1,0 +1,296 @@
+"""What the service knows of its jobs and of itself, from queue, records and workers."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+
+import psutil
+
+from blurline.api.errors import RequestError
+from blurline.api.schemas import (
+    BatchJob,
+    BatchProgress,
+    Dependency,
+    ErrorBody,
+    HealthAnswer,
+    LabelAnswer,
+    Percentiles,
+    ProcessUse,
+    QueueAnswer,
+    Results,
+    StatsAnswer,
+    StatusAnswer,
+    TotalsAnswer,
+    WorkersAnswer,
+)
+from blurline.errors import QueueUnavailableError, TemporaryError
+from blurline.jobs.job import GIVEN_UP, JobRecord, JobStatus
+from blurline.jobs.records import Records
+from blurline.queue.jobqueue import JobQueue, JobState
+from blurline.queue.presence import Presence, WorkerReport
+from blurline.queue.stats import WINDOWS, Stats
+from blurline.stages.pipeline import Pipeline
+from blurline.storage.store import Store
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+MODELS_SECONDS = 2.0
+"""For how long an answer of which networks the workers have is good."""
+
+FIRST_GUESS_SECONDS = 0.1
+"""Seconds a job is taken to need while none has been measured."""
+
+
+class Reports:
+    """Answers questions; changes nothing. All methods block.
+
+    They raise `QueueUnavailableError` or `StoreUnavailableError` where the one that would know is
+    away, unless they say otherwise.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        records: Records,
+        queue: JobQueue,
+        stats: Stats,
+        presence: Presence,
+        pipelines: Mapping[str, Pipeline],
+        capacity: int,
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._queue = queue
+        self._stats = stats
+        self._presence = presence
+        self._pipelines = pipelines
+        self._capacity = capacity
+        self._process = psutil.Process()
+        self._models: tuple[float, frozenset[str] | None] = (-MODELS_SECONDS, None)
+
+    def status(self, job_id: str) -> StatusAnswer:
+        """Where the job is: by the queue while it runs, by its record once it has ended.
+
+        Raises:
+            RequestError: `not_found`, neither of them knows the job.
+        """
+        job_id = _checked_id(job_id, "job")
+        state, away = self._state(job_id)
+        if state is not None and not state.status.ended:
+            return StatusAnswer(
+                job_id=job_id,
+                status=state.status,
+                updated_at=state.updated_at,
+                results=None,
+                error=None,
+            )
+        record = self._records.find(job_id)
+        if record is not None:
+            return _answer(record)
+        if away is not None:
+            raise away
+        if state is not None and state.status is JobStatus.FAILED:
+            return StatusAnswer(
+                job_id=job_id,
+                status=JobStatus.FAILED,
+                updated_at=state.updated_at,
+                results=None,
+                error=ErrorBody(code=GIVEN_UP.code, message=GIVEN_UP.message),
+            )
+        raise RequestError("there is no job of that id", code="not_found")
+
+    def record(self, job_id: str) -> JobRecord:
+        """The record of a completed job.
+
+        Raises:
+            RequestError: `not_found`, `not_ready` or `job_failed`.
+        """
+        job_id = _checked_id(job_id, "job")
+        record = self._records.find(job_id)
+        if record is None:
+            self.status(job_id)  # says so if there is no such job
+            raise RequestError("the job is not completed yet", code="not_ready")
+        if record.error is not None:
+            raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
+        return record
+
+    def batch(self, batch_id: str) -> BatchProgress:
+        """How far the batch is.
+
+        Raises:
+            RequestError: `not_found`.
+        """
+        batch_id = _checked_id(batch_id, "batch")
+        job_ids = self._records.find_batch(batch_id)
+        if job_ids is None:
+            raise RequestError("there is no batch of that id", code="not_found")
+        try:
+            states = self._queue.states(job_ids)
+        except QueueUnavailableError:
+            states = [None] * len(job_ids)
+        jobs = [
+            BatchJob(job_id=job_id, status=state.status if state else self._ended_as(job_id))
+            for job_id, state in zip(job_ids, states, strict=True)
+        ]
+        counts = {status: sum(job.status is status for job in jobs) for status in JobStatus}
+        return BatchProgress(
+            batch_id=batch_id,
+            total=len(jobs),
+            submitted=counts[JobStatus.SUBMITTED],
+            processing=counts[JobStatus.PROCESSING],
+            completed=counts[JobStatus.COMPLETED],
+            failed=counts[JobStatus.FAILED],
+            done=all(job.status is not None and job.status.ended for job in jobs),
+            jobs=jobs,
+        )
+
+    def queue(self) -> QueueAnswer:
+        """What waits and what runs, and for how long still."""
+        counts = self._queue.counts()
+        threads = sum(worker.threads for worker in self._presence.alive())
+        recent = self._stats.window(WINDOWS["1m"])
+        each = recent.mean_processing_seconds or FIRST_GUESS_SECONDS
+        ahead = counts.waiting + counts.retrying + counts.processing
+        return QueueAnswer(
+            depth=counts.waiting,
+            capacity=self._capacity,
+            retrying=counts.retrying,
+            processing=counts.processing,
+            failed=counts.failed,
+            oldest_age_seconds=round(counts.oldest_age, 3),
+            estimated_seconds=round(ahead * each / threads, 3) if threads else None,
+        )
+
+    def stats(self) -> StatsAnswer:
+        """The service in figures."""
+        totals = self._stats.totals()
+        windows = {name: self._stats.window(seconds) for name, seconds in WINDOWS.items()}
+        recent = windows["15m"]
+        workers = self._presence.alive()
+        return StatsAnswer(
+            throughput={
+                name: round(windows[name].completed / seconds, 3)
+                for name, seconds in WINDOWS.items()
+            },
+            totals=TotalsAnswer(completed=totals.completed, failed=totals.failed),
+            success_rate=totals.success_rate,
+            latency_seconds=Percentiles(
+                p50=recent.latency_percentile(0.5),
+                p95=recent.latency_percentile(0.95),
+                p99=recent.latency_percentile(0.99),
+            ),
+            mean_processing_seconds=recent.mean_processing_seconds,
+            queue=self.queue(),
+            workers=WorkersAnswer(
+                processes=len(workers),
+                threads=sum(worker.threads for worker in workers),
+                busy=sum(worker.busy for worker in workers),
+            ),
+            redactions=totals.redactions,
+            detections={
+                label: LabelAnswer(count=seen.count, mean_confidence=round(seen.mean_confidence, 4))
+                for label, seen in totals.detections.items()
+            },
+            processes=[self._own_use(), *map(_use, workers)],
+        )
+
+    def health(self) -> HealthAnswer:
+        """Whether everything is there; never raises."""
+        redis = _dependency(self._queue.check)
+        store = _dependency(self._store.check)
+        workers: list[WorkerReport] = []
+        if redis.status == "ok":
+            workers = self._presence.alive()
+        alive = Dependency(
+            status="ok" if workers else "missing",
+            detail=f"{len(workers)} processes" if workers else "no worker is alive; jobs wait",
+        )
+        targets = self._targets(workers)
+        if "down" in (redis.status, store.status):
+            status = "down"
+        elif workers and all(target.status == "ok" for target in targets.values()):
+            status = "ok"
+        else:
+            status = "degraded"
+        dependencies = {"redis": redis, "store": store, "workers": alive}
+        return HealthAnswer(status=status, dependencies=dependencies, targets=targets)
+
+    def loaded_models(self) -> frozenset[str] | None:
+        """Names of the networks that some living worker has loaded; None while none is alive."""
+        asked_at, models = self._models
+        if time.monotonic() - asked_at >= MODELS_SECONDS:
+            workers = self._presence.alive()
+            models = frozenset(name for worker in workers for name in worker.models)
+            self._models = (time.monotonic(), models if workers else None)
+        return self._models[1]
+
+    def _state(self, job_id: str) -> tuple[JobState | None, QueueUnavailableError | None]:
+        """The queue's answer, or why it has none."""
+        try:
+            return self._queue.states([job_id])[0], None
+        except QueueUnavailableError as error:
+            return None, error
+
+    def _ended_as(self, job_id: str) -> JobStatus | None:
+        record = self._records.find(job_id)
+        return record.status if record else None
+
+    def _targets(self, workers: list[WorkerReport]) -> dict[str, Dependency]:
+        """For each target whether its network is loaded somewhere."""
+        loaded = {name for worker in workers for name in worker.models}
+        answer = {}
+        for pipeline in self._pipelines.values():
+            for name, target in pipeline.targets.items():
+                if target.model is None:
+                    answer[name] = Dependency(
+                        status="missing", detail="no network in the catalogue"
+                    )
+                elif target.model in loaded:
+                    answer[name] = Dependency(status="ok")
+                elif workers:
+                    answer[name] = Dependency(status="missing", detail="network not loaded")
+                else:
+                    answer[name] = Dependency(status="unknown", detail="no worker is alive")
+        return answer
+
+    def _own_use(self) -> ProcessUse:
+        memory = self._process.memory_info().rss
+        return ProcessUse(name="api", cpu_percent=self._process.cpu_percent(), memory_bytes=memory)
+
+
+def _answer(record: JobRecord) -> StatusAnswer:
+    error = record.error
+    return StatusAnswer(
+        job_id=record.job_id,
+        status=record.status,
+        updated_at=record.updated_at,
+        results=None if record.results is None else Results(**record.results),
+        error=ErrorBody(code=error.code, message=error.message) if error else None,
+    )
+
+
+def _use(worker: WorkerReport) -> ProcessUse:
+    return ProcessUse(
+        name=f"worker {worker.name}",
+        cpu_percent=worker.cpu_percent,
+        memory_bytes=worker.memory_bytes,
+    )
+
+
+def _dependency(check: Callable[[], None]) -> Dependency:
+    try:
+        check()
+    except TemporaryError as error:
+        return Dependency(status="down", detail=error.message)
+    return Dependency(status="ok")
+
+
+def _checked_id(text: str, noun: str) -> str:
+    """The id, which becomes part of keys, if it is one.
+
+    Raises:
+        RequestError: `not_found`.
+    """
+    if not UUID.fullmatch(text):
+        raise RequestError(f"there is no {noun} of that id", code="not_found")
+    return text

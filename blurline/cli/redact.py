@@ -1,0 +1,190 @@
+"""`blurline redact`: pictures from a folder into a folder, without a server."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from blurline.cli.pictures import pictures_in
+from blurline.errors import BlurlineError, OptionError
+from blurline.imaging.decode import decode
+from blurline.imaging.encode import encode
+from blurline.imaging.header import Kind, Limits, read_header
+from blurline.inference.detector import Detectors
+from blurline.jobs.job import blur_metadata, detection_metadata
+from blurline.models.load import load_detectors
+from blurline.queue.crew import usable_cores
+from blurline.queue.service import inference
+from blurline.settings import Settings
+from blurline.stages.frame import Frame, Options
+from blurline.stages.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Redactor:
+    """Treats one file after the other with the same pipeline and options."""
+
+    pipeline: Pipeline
+    options: Options
+    detectors: Detectors
+    limits: Limits
+    quality: int
+
+    def redact(self, source: Path, target: Path) -> dict[str, Any]:
+        """Write the redacted picture to `target`, whole or not at all, and say what was found.
+
+        Raises:
+            PictureError: the file can't be read as a picture.
+        """
+        started = perf_counter()
+        data = source.read_bytes()
+        header = read_header(data, self.limits)
+        frame, _ = self.pipeline.run(Frame(decode(data, header)), self.options, self.detectors)
+        if frame.redactions is None:
+            raise BlurlineError("no stage of the pipeline blurs", code="not_redacted")
+        _write(target, encode(frame.pixels, header.kind, self.quality))
+        return {
+            "file": str(source),
+            "result": str(target),
+            "seconds": round(perf_counter() - started, 4),
+            "blur_metadata": blur_metadata(frame, self.options),
+            "detection_metadata": detection_metadata(frame),
+        }
+
+
+def redact_all(
+    source: Path,
+    target: Path,
+    settings: Settings,
+    pipelines: Mapping[str, Pipeline],
+    *,
+    again: bool,
+) -> int:
+    """Redact one picture or a folder of them; JSON lines on standard output, progress beside it.
+
+    Returns:
+        How many pictures failed; each of them has its line too, and the others are done.
+
+    Raises:
+        BlurlineError: nothing was begun: an option, a network or the source is not right.
+    """
+    redactor = _redactor(settings, pipelines)
+    files = pictures_in(source)
+    pairs = [(file, _target(file, source, target)) for file in files]
+    if any(file.resolve() == result.resolve() for file, result in pairs):
+        raise OptionError("the results would overwrite the pictures: name another folder")
+    waiting = [pair for pair in pairs if again or not pair[1].exists()]
+    console = Console(stderr=True)
+    if len(waiting) < len(pairs):
+        console.print(
+            f"{len(pairs) - len(waiting)} results are there already (--again redoes them)"
+        )
+    threads = settings.worker_threads or 2 * usable_cores()
+    failed = 0
+    with _progress(console) as progress:
+        task = progress.add_task("redacting", total=len(waiting))
+        for line in _lines(redactor, waiting, threads):
+            failed += "error" in line
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+            progress.advance(task)
+    console.print(f"{len(waiting) - failed} pictures redacted, {failed} failed")
+    return failed
+
+
+def _redactor(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Redactor:
+    pipeline = pipelines.get(settings.default_pipeline)
+    if pipeline is None:
+        raise OptionError(f"pipeline must be one of {', '.join(pipelines)}")
+    targets = [name.strip() for name in settings.default_targets.split(",") if name.strip()]
+    options = pipeline.options(targets, settings.default_style)
+    return Redactor(
+        pipeline=pipeline,
+        options=options,
+        detectors=load_detectors(sorted(pipeline.needed_models(options)), inference(settings)),
+        limits=Limits(settings.max_image_bytes, settings.max_image_pixels),
+        quality=settings.jpeg_quality,
+    )
+
+
+def _lines(
+    redactor: Redactor, pairs: list[tuple[Path, Path]], threads: int
+) -> Iterator[dict[str, Any]]:
+    """What became of each picture, in the order in which they are done.
+
+    Only a few pictures are under way at a time, so a folder of millions needs no more memory.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        todo = iter(pairs)
+        running: set[Future[dict[str, Any]]] = set()
+        while True:
+            for source, target in islice(todo, 2 * threads - len(running)):
+                running.add(pool.submit(_attempt, redactor, source, target))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+
+
+def _attempt(redactor: Redactor, source: Path, target: Path) -> dict[str, Any]:
+    try:
+        return redactor.redact(source, target)
+    except BlurlineError as error:
+        return _failure(source, error.code, error.message)
+    except OSError as error:
+        return _failure(source, "file_error", error.strerror or "the file could not be used")
+
+
+def _failure(source: Path, code: str, message: str) -> dict[str, Any]:
+    return {"file": str(source), "error": {"code": code, "message": message}}
+
+
+def _target(file: Path, source: Path, target: Path) -> Path:
+    """Where the result goes; a GIF's result is a PNG and is named so."""
+    if source.is_file():
+        return target / _named(file) if target.is_dir() else target
+    return target / file.relative_to(source).parent / _named(file)
+
+
+def _named(file: Path) -> str:
+    gif = file.suffix.lower() == f".{Kind.GIF.extension}"
+    return f"{file.stem}.{Kind.GIF.written.extension}" if gif else file.name
+
+
+def _write(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as file:
+        try:
+            file.write(data)
+            file.close()
+            os.chmod(file.name, 0o666 & ~_umask())  # noqa: PTH101
+            Path(file.name).replace(target)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )

@@ -1,0 +1,174 @@
+"""What a picture file says of itself, read without decoding its pixels."""
+
+import struct
+import warnings
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+
+from PIL import Image, UnidentifiedImageError
+
+from blurline.errors import PictureError
+
+# `Limits` judges the size; Pillow's own guard would only add a second, different answer.
+Image.MAX_IMAGE_PIXELS = None
+
+ORIENTATION_TAG = 0x0112  # TIFF 6.0, "Orientation"
+
+
+class Kind(StrEnum):
+    """A kind of picture file that is read."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    BMP = "bmp"
+    TIFF = "tiff"
+    GIF = "gif"
+
+    @property
+    def extension(self) -> str:
+        """Ending of a file name, without the dot."""
+        return {Kind.JPEG: "jpg", Kind.TIFF: "tif"}.get(self, self.value)
+
+    @property
+    def content_type(self) -> str:
+        """The media type by the IANA registry."""
+        return f"image/{self.value}"
+
+    @property
+    def written(self) -> "Kind":
+        """The kind that a picture of this kind is written as.
+
+        A GIF's palette can't hold a redacted picture without new dither noise, so it becomes PNG.
+        """
+        return Kind.PNG if self is Kind.GIF else self
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest picture that is taken."""
+
+    max_bytes: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Kind and stored size of a picture; `orientation` is EXIF's 1 to 8."""
+
+    kind: Kind
+    width: int
+    height: int
+    orientation: int
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height after the orientation is applied."""
+        if self.orientation >= 5:
+            return self.height, self.width
+        return self.width, self.height
+
+
+def sniff(data: bytes) -> Kind:
+    """The kind of picture that the first bytes announce; names and declared types are not asked.
+
+    Raises:
+        PictureError: `unsupported_kind` for a picture or film of a kind that is not read,
+            `not_an_image` for anything else.
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return Kind.JPEG
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Kind.PNG
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return Kind.GIF
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return Kind.WEBP
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return Kind.TIFF
+    if data.startswith(b"BM") and _is_bitmap(data):
+        return Kind.BMP
+    if known := _unsupported(data):
+        supported = ", ".join(kind.value for kind in Kind)
+        raise PictureError(
+            f"{known} is not supported; send one of: {supported}", code="unsupported_kind"
+        )
+    raise PictureError("the file is not an image", code="not_an_image")
+
+
+def read_header(data: bytes, limits: Limits) -> Header:
+    """Kind, size and orientation of the picture in `data`, within `limits`.
+
+    Raises:
+        PictureError: `too_many_bytes`, `too_many_pixels`, `unsupported_kind` or `not_an_image`.
+    """
+    if len(data) > limits.max_bytes:
+        raise too_many_bytes(limits)
+    kind = sniff(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of damage that it can read past
+            with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
+                width, height = image.size
+                orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        raise PictureError(f"the {kind} file's header is damaged") from error
+    except (struct.error, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        # Pillow's parsers let these out for some malformed files.
+        raise PictureError(f"the {kind} file's header is damaged") from error
+    if width < 1 or height < 1:
+        raise PictureError(f"the {kind} file has no pixels")
+    if width * height > limits.max_pixels:
+        raise PictureError(
+            f"the picture has {width} x {height} pixels; "
+            f"at most {limits.max_pixels} in all are taken",
+            code="too_many_pixels",
+        )
+    valid = isinstance(orientation, int) and 1 <= orientation <= 8
+    return Header(kind, width, height, int(orientation) if valid else 1)
+
+
+def too_many_bytes(limits: Limits) -> PictureError:
+    """The error for a file above `limits.max_bytes`."""
+    return PictureError(f"the file is larger than {limits.max_bytes} bytes", code="too_many_bytes")
+
+
+def _is_bitmap(data: bytes) -> bool:
+    """Whether a DIB header of a known length follows the 14 bytes of the file header."""
+    return len(data) >= 18 and int.from_bytes(data[14:18], "little") in (
+        12,
+        40,
+        52,
+        56,
+        64,
+        108,
+        124,
+    )
+
+
+def _unsupported(data: bytes) -> str | None:
+    """The name of a known kind of picture, film or page that is not read, or None."""
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        if brand in (b"avif", b"avis"):
+            return "AVIF"
+        return "HEIF" if brand in (b"heic", b"heix", b"heif", b"mif1", b"msf1") else "video"
+    head = data[:256].lstrip().lower()
+    if head.startswith(b"<svg") or (head.startswith(b"<?xml") and b"<svg" in data[:1024].lower()):
+        return "SVG"
+    signatures = {
+        b"8BPS": "PSD",
+        b"%PDF": "PDF",
+        b"\0\0\1\0": "ICO",
+        b"\xff\x0a": "JPEG XL",
+        b"\0\0\0\x0cJXL ": "JPEG XL",
+        b"\0\0\0\x0cjP  ": "JPEG 2000",
+        b"\xff\x4f\xff\x51": "JPEG 2000",
+        b"\x1aE\xdf\xa3": "video",
+        b"FUJIFILMCCD-RAW": "a camera's raw format",
+        b"IIU\0": "a camera's raw format",
+        b"qoif": "QOI",
+        b"\x76\x2f\x31\x01": "OpenEXR",
+    }
+    return next((name for start, name in signatures.items() if data.startswith(start)), None)

@@ -1,0 +1,1 @@
+"""Networks: engines that run them, and what turns pixels into their input and output into boxes."""

@@ -1,0 +1,58 @@
+"""Fitting a picture into a network's input without changing its proportions."""
+
+from dataclasses import dataclass
+from math import ceil
+
+import cv2
+import numpy as np
+
+from blurline.geometry import Boxes
+from blurline.imaging.decode import Pixels
+
+STRIDE = 32
+"""Every network here halves its input five times, so both sides are multiples of 2 to the 5th."""
+
+GREY = 114
+"""Ultralytics' padding value, which its networks were trained with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How a picture lies in a network's input: scaled by `scale`, moved by `left` and `top`."""
+
+    scale: float
+    left: int
+    top: int
+
+    def to_picture(self, boxes: Boxes) -> Boxes:
+        """Boxes of shape (n, 4) from input pixels back to the picture's pixels."""
+        offset = np.array([self.left, self.top, self.left, self.top], np.float32)
+        return ((boxes - offset) / np.float32(self.scale)).astype(np.float32)
+
+
+def letterbox(pixels: Pixels, long_side: int) -> tuple[Pixels, Letterbox]:
+    """The picture scaled to `long_side` and padded evenly to the next multiples of the stride.
+
+    The input is as small a rectangle as holds the picture, as in Ultralytics' `LetterBox` with
+    `auto=True`: a 16:9 picture at 640 becomes 640 x 384.
+    """
+    height, width = pixels.shape[:2]
+    scale = long_side / max(height, width)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    if (new_width, new_height) != (width, height):
+        pixels = np.asarray(
+            cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR), np.uint8
+        )
+    pad_width = ceil(new_width / STRIDE) * STRIDE - new_width
+    pad_height = ceil(new_height / STRIDE) * STRIDE - new_height
+    left, top = pad_width // 2, pad_height // 2
+    padded = cv2.copyMakeBorder(
+        pixels,
+        top,
+        pad_height - top,
+        left,
+        pad_width - left,
+        cv2.BORDER_CONSTANT,
+        value=(GREY, GREY, GREY),
+    )
+    return np.asarray(padded, np.uint8), Letterbox(scale, left, top)

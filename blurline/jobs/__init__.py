@@ -1,0 +1,1 @@
+"""A job: what is to be done with one picture, and how that ended."""

@@ -1,0 +1,177 @@
+"""What a job is while it waits and what is kept of it afterwards."""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from blurline.imaging.header import Kind
+from blurline.redaction.styles import Style
+from blurline.stages.frame import Frame, Options
+
+
+class JobStatus(StrEnum):
+    """Where a job is, in the words of the HTTP contract."""
+
+    SUBMITTED = "submitted"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job will not change any more."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A picture to be treated, as it waits in the queue: names and options, never pixels.
+
+    `submitted_at` is in seconds since the epoch, `file_size` in bytes.
+    """
+
+    job_id: str
+    original: str
+    kind: Kind
+    filename: str
+    file_size: int
+    submitted_at: float
+    pipeline: str
+    targets: tuple[str, ...]
+    style: Style
+
+    @property
+    def options(self) -> Options:
+        """What the stages need to know."""
+        return Options(self.targets, self.style)
+
+    def to_message(self) -> dict[str, Any]:
+        """The job as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> "JobSpec":
+        """The job from `to_message`'s values."""
+        return cls(
+            **{
+                **message,
+                "kind": Kind(message["kind"]),
+                "style": Style(message["style"]),
+                "targets": tuple(message["targets"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed: a code for programs and a sentence for people."""
+
+    code: str
+    message: str
+
+
+GIVEN_UP = JobError("processing_failed", "the picture could not be processed; all tries failed")
+"""Why a job failed that met with errors which might have passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """How a job ended. It is written once, last of all, and is what makes a result visible.
+
+    `updated_at` and `submitted_at` are in seconds since the epoch. `results` is None for a job
+    that failed, `error` for one that was completed.
+    """
+
+    job_id: str
+    status: JobStatus
+    filename: str
+    file_size: int
+    submitted_at: float
+    updated_at: float
+    pipeline: str
+    kind: Kind
+    results: dict[str, Any] | None
+    error: JobError | None
+
+    def to_json(self) -> bytes:
+        """The record as UTF-8 JSON."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "JobRecord":
+        """The record from `to_json`'s bytes."""
+        values = json.loads(data)
+        error = values.pop("error")
+        status, kind = JobStatus(values.pop("status")), Kind(values.pop("kind"))
+        return cls(**values, status=status, kind=kind, error=JobError(**error) if error else None)
+
+
+def completed(spec: JobSpec, results: dict[str, Any], now: float) -> JobRecord:
+    """The record of a job that is done."""
+    return _record(spec, JobStatus.COMPLETED, now, results=results, error=None)
+
+
+def failed(spec: JobSpec, error: JobError, now: float) -> JobRecord:
+    """The record of a job that is given up."""
+    return _record(spec, JobStatus.FAILED, now, results=None, error=error)
+
+
+def blur_metadata(frame: Frame, options: Options) -> dict[str, Any]:
+    """What was blurred: the options, the regions in pixels of the upright picture, and counts."""
+    redactions = frame.redactions or ()
+    return {
+        "targets": list(options.targets),
+        "style": options.style.value,
+        "counts": {
+            target: sum(redaction.target == target for redaction in redactions)
+            for target in options.targets
+        },
+        "regions": [
+            {
+                "target": redaction.target,
+                "confidence": round(redaction.confidence, 4),
+                "box": list(redaction.box),
+            }
+            for redaction in redactions
+        ],
+    }
+
+
+def detection_metadata(frame: Frame) -> dict[str, Any] | None:
+    """What is seen in the blurred picture; None if the pipeline has no stage that looks."""
+    if frame.detections is None:
+        return None
+    return {
+        "count": len(frame.detections),
+        "objects": [
+            {
+                "label": detection.label,
+                "confidence": round(detection.confidence, 4),
+                "box": [round(edge, 1) for edge in detection.box],
+            }
+            for detection in frame.detections
+        ],
+    }
+
+
+def _record(
+    spec: JobSpec,
+    status: JobStatus,
+    now: float,
+    *,
+    results: dict[str, Any] | None,
+    error: JobError | None,
+) -> JobRecord:
+    return JobRecord(
+        job_id=spec.job_id,
+        status=status,
+        filename=spec.filename,
+        file_size=spec.file_size,
+        submitted_at=spec.submitted_at,
+        updated_at=now,
+        pipeline=spec.pipeline,
+        kind=spec.kind,
+        results=results,
+        error=error,
+    )

@@ -1,0 +1,57 @@
+"""Records of ended jobs and lists of batches, kept in the store."""
+
+import json
+
+from blurline.jobs.job import JobRecord, JobStatus
+from blurline.storage import keys
+from blurline.storage.store import Store
+
+JSON = "application/json"
+
+
+class Records:
+    """The records in a store. They answer for a job when the queue has forgotten it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(self, job_id: str) -> JobRecord | None:
+        """How the job ended, or None if it did not, or never was.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        data = self._store.get(keys.record(job_id))
+        return None if data is None else JobRecord.from_json(data)
+
+    def commit(self, record: JobRecord) -> bool:
+        """Make the record the job's end; False if the job had ended before and stays as it was.
+
+        Of several workers that ran the same job exactly one gets True. A completed job stays
+        completed; one that had failed may still be completed by a later try.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        key, data = keys.record(record.job_id), record.to_json()
+        if self._store.create(key, data, JSON):
+            return True
+        earlier = self.find(record.job_id)
+        if earlier is not None and earlier.status is JobStatus.FAILED and record.error is None:
+            self._store.put(key, data, JSON)
+            return True
+        return False
+
+    def find_batch(self, batch_id: str) -> list[str] | None:
+        """Ids of the batch's jobs in the order of their upload, or None for an unknown batch."""
+        data = self._store.get(keys.batch(batch_id))
+        return None if data is None else list(json.loads(data)["jobs"])
+
+    def write_batch(self, batch_id: str, job_ids: list[str], submitted_at: float) -> None:
+        """Keep which jobs make up the batch."""
+        content = {"batch_id": batch_id, "submitted_at": submitted_at, "jobs": job_ids}
+        self._store.put(keys.batch(batch_id), json.dumps(content).encode(), JSON)
+
+    def delete_batch(self, batch_id: str) -> None:
+        """Forget the batch; its jobs stay."""
+        self._store.delete(keys.batch(batch_id))

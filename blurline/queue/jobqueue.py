@@ -1,0 +1,149 @@
+"""The queue as its callers see it: jobs go in, their state comes out."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from redis import Redis
+from rq import Queue
+from rq import Retry as RetryPolicy
+from rq.job import Job
+from rq.job import JobStatus as RqStatus
+from rq.queue import EnqueueData
+from rq.serializers import JSONSerializer
+from rq.utils import utcparse
+
+from blurline.jobs.job import JobSpec, JobStatus
+from blurline.queue.connection import answering
+from blurline.settings import Settings
+
+TASK = "blurline.queue.task.process_image"
+"""What rq calls for a job, by name, so that the API never imports a worker's code."""
+
+RETRY_SECONDS = (1, 5, 15, 60, 300)
+"""Waits before the second and later tries of a job: about six minutes in all."""
+
+STATUS = {
+    RqStatus.CREATED: JobStatus.SUBMITTED,
+    RqStatus.QUEUED: JobStatus.SUBMITTED,
+    RqStatus.DEFERRED: JobStatus.SUBMITTED,
+    RqStatus.SCHEDULED: JobStatus.SUBMITTED,  # waits for its next try
+    RqStatus.STARTED: JobStatus.PROCESSING,
+    RqStatus.FINISHED: JobStatus.COMPLETED,
+    RqStatus.FAILED: JobStatus.FAILED,
+    RqStatus.STOPPED: JobStatus.FAILED,
+    RqStatus.CANCELED: JobStatus.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """Where a job is, and since when in seconds since the epoch."""
+
+    status: JobStatus
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How many jobs wait, wait for their next try, run, and have failed of late.
+
+    `oldest_age` is in seconds, 0 for an empty queue.
+    """
+
+    waiting: int
+    retrying: int
+    processing: int
+    failed: int
+    oldest_age: float
+
+
+class JobQueue:
+    """The rq queue of pictures. Every method raises `QueueUnavailableError` while Redis is away.
+
+    Messages are JSON, not pickles, so that whoever can write to Redis can't run code in a worker.
+    """
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis = redis
+        self._settings = settings
+        self._queue = rq_queue(redis, settings)
+
+    @answering()
+    def submit(self, specs: Sequence[JobSpec]) -> None:
+        """Put the jobs at the end of the queue, in one transaction: all of them or none."""
+        self._queue.enqueue_many([self._enqueue_data(spec) for spec in specs])
+
+    @answering()
+    def depth(self) -> int:
+        """How many jobs wait."""
+        return int(self.redis.llen(self._queue.key))
+
+    @answering()
+    def states(self, job_ids: Iterable[str]) -> list[JobState | None]:
+        """The state of each job, None for one that Redis does not know (any more)."""
+        fields = ("status", "enqueued_at", "started_at", "ended_at")
+        pipeline = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipeline.hmget(Job.key_for(job_id), *fields)
+        return [_state(*values) for values in pipeline.execute()]
+
+    @answering()
+    def counts(self) -> QueueCounts:
+        """The queue's counts, as of one moment."""
+        queue = self._queue
+        pipeline = self.redis.pipeline()
+        pipeline.llen(queue.key)
+        pipeline.zcard(queue.scheduled_job_registry.key)
+        pipeline.zcard(queue.started_job_registry.key)
+        pipeline.zcard(queue.failed_job_registry.key)
+        pipeline.lindex(queue.key, 0)
+        waiting, retrying, processing, failed, oldest = pipeline.execute()
+        age = 0.0
+        if oldest is not None:
+            since = self.redis.hget(Job.key_for(oldest.decode()), "enqueued_at")
+            age = max(0.0, time.time() - _seconds(since)) if since else 0.0  # type: ignore[arg-type]
+        return QueueCounts(waiting, retrying, processing, failed, age)
+
+    @answering()
+    def check(self) -> None:
+        """Return if Redis answers."""
+        self.redis.ping()
+
+    def _enqueue_data(self, spec: JobSpec) -> EnqueueData:
+        settings = self._settings
+        return Queue.prepare_data(
+            TASK,
+            kwargs=spec.to_message(),
+            job_id=spec.job_id,
+            timeout=settings.job_timeout,
+            result_ttl=settings.result_ttl,
+            failure_ttl=settings.failure_ttl,
+            # rq's own description would repeat all arguments, the file's name included.
+            description=spec.pipeline,
+            retry=RetryPolicy(max=len(RETRY_SECONDS), interval=list(RETRY_SECONDS)),
+        )
+
+
+def rq_queue(redis: Redis, settings: Settings) -> Queue:
+    """rq's own view of the queue."""
+    return Queue(settings.queue_name, connection=redis, serializer=JSONSerializer)
+
+
+def _state(
+    status: bytes | None, enqueued: bytes | None, started: bytes | None, ended: bytes | None
+) -> JobState | None:
+    """The state from the fields of rq's hash of a job."""
+    if status is None:
+        return None
+    known = STATUS[RqStatus(status.decode())]
+    since = {JobStatus.SUBMITTED: enqueued, JobStatus.PROCESSING: started}.get(known, ended)
+    return JobState(known, _seconds(since or enqueued))
+
+
+def _seconds(timestamp: bytes | None) -> float:
+    if not timestamp:
+        return time.time()
+    parsed: datetime = utcparse(timestamp.decode())
+    return parsed.timestamp()

@@ -1,0 +1,75 @@
+"""Putting a worker process together from the settings, and its life from start to signal."""
+
+import logging
+import signal
+from collections.abc import Mapping
+from types import FrameType
+
+from prometheus_client import start_http_server
+
+from blurline.errors import ModelError, ModelMissingError
+from blurline.imaging.header import Limits
+from blurline.jobs.processor import Processor
+from blurline.jobs.records import Records
+from blurline.models.load import Inference, load_detectors
+from blurline.queue.connection import DEFAULT_URL, connect
+from blurline.queue.crew import Crew, usable_cores
+from blurline.queue.stats import Stats
+from blurline.queue.task import JobRunner
+from blurline.settings import Settings
+from blurline.stages.pipeline import Pipeline
+from blurline.storage.objects import open_store
+
+log = logging.getLogger(__name__)
+
+
+def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
+    """Take jobs until SIGTERM or SIGINT, then finish the running ones and return.
+
+    Raises:
+        SettingsError: Redis or the store can't be reached for lack of a usable setting.
+        ModelMissingError: not one network could be loaded, so every job would be refused.
+    """
+    detectors = load_detectors(
+        sorted(frozenset[str]().union(*(pipeline.models for pipeline in pipelines.values()))),
+        inference(settings),
+        missing=_warn,
+    )
+    if not detectors:
+        raise ModelMissingError("no network could be loaded: run `blurline models pull`")
+    for detector in detectors.values():
+        detector.warm_up()
+    store = open_store(settings)
+    redis_url = settings.redis_url or DEFAULT_URL
+    processor = Processor(
+        store=store,
+        pipelines=pipelines,
+        detectors=detectors,
+        limits=Limits(settings.max_image_bytes, settings.max_image_pixels),
+        quality=settings.jpeg_quality,
+    )
+    runner = JobRunner(processor, Records(store), Stats(connect(redis_url)))
+    crew = Crew(settings, redis_url, runner, tuple(detectors))
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        crew.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if settings.worker_metrics_port:
+        start_http_server(settings.worker_metrics_port)
+    crew.run()
+
+
+def inference(settings: Settings) -> Inference:
+    """How the settings want networks to be run."""
+    return Inference(
+        model_dir=settings.model_dir,
+        threads=settings.inference_threads or usable_cores(),
+        precision=settings.inference_precision,
+        device=settings.device,
+    )
+
+
+def _warn(name: str, error: ModelError) -> None:
+    log.error("network %s: %s; jobs that need it are refused", name, error)

@@ -1,0 +1,166 @@
+"""Running totals of the whole service, kept in Redis by the workers and read by every API."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from blurline.jobs.job import JobRecord, JobStatus
+from blurline.queue.connection import answering
+
+TOTALS = "blurline:stats:totals"
+BUCKET_SECONDS = 10
+WINDOWS = {"1m": 60, "5m": 300, "15m": 900}
+LONGEST = max(WINDOWS.values())
+
+LATENCY_EDGES = tuple(round(0.02 * 1.3**n, 4) for n in range(40))
+"""Upper edges in seconds of the latency histogram, each 1.3 times the last: 20 ms to 9 minutes."""
+
+# One call adds all fields to both hashes, so a reader never sees half a picture.
+RECORD_SCRIPT = """
+for _, key in ipairs(KEYS) do
+    for i = 2, #ARGV, 2 do
+        redis.call('HINCRBYFLOAT', key, ARGV[i], ARGV[i + 1])
+    end
+end
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelStats:
+    """How often a class was seen, and the mean of its confidences."""
+
+    count: int
+    mean_confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over a span of time, or since the first picture.
+
+    Latencies, from upload to record, and processing times are in seconds.
+    """
+
+    completed: int
+    failed: int
+    processing_seconds: float
+    redactions: dict[str, int]
+    detections: dict[str, LabelStats]
+    latencies: dict[int, int]
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of ended jobs that were completed, None before any ended."""
+        ended = self.completed + self.failed
+        return self.completed / ended if ended else None
+
+    @property
+    def mean_processing_seconds(self) -> float | None:
+        """Mean time in a worker of a completed job, None before any was."""
+        return self.processing_seconds / self.completed if self.completed else None
+
+    def latency_percentile(self, share: float) -> float | None:
+        """Seconds within which `share` (0 to 1) of the jobs were completed.
+
+        Interpolated within a bucket of the histogram, so right to within 15 %.
+        """
+        total = sum(self.latencies.values())
+        if total == 0:
+            return None
+        wanted, below = share * total, 0
+        for index in sorted(self.latencies):
+            inside = self.latencies[index]
+            if below + inside >= wanted:
+                low = LATENCY_EDGES[index - 1] if index else 0.0
+                high = LATENCY_EDGES[min(index, len(LATENCY_EDGES) - 1)]
+                return low + (high - low) * (wanted - below) / inside
+            below += inside
+        return LATENCY_EDGES[-1]
+
+
+class Stats:
+    """Adds up ended jobs: in all, and in buckets of ten seconds for a quarter of an hour."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._record = redis.register_script(RECORD_SCRIPT)
+
+    @answering()
+    def record(self, record: JobRecord) -> None:
+        """Count a job that has just ended. Call it once a job: after its record was committed.
+
+        Raises:
+            QueueUnavailableError: Redis is away; the job then is not counted.
+        """
+        fields = _fields(record)
+        arguments: list[str | float] = [LONGEST + 2 * BUCKET_SECONDS]
+        for name, amount in fields.items():
+            arguments += [name, amount]
+        self._record(keys=[TOTALS, _bucket(record.updated_at)], args=arguments)
+
+    def totals(self) -> Totals:
+        """Everything since the first picture."""
+        return self._read([TOTALS])
+
+    def window(self, seconds: int, now: float | None = None) -> Totals:
+        """The last `seconds` up to `now`, at most a quarter of an hour, in steps of ten seconds."""
+        end = time.time() if now is None else now
+        steps = range(seconds // BUCKET_SECONDS)
+        return self._read([_bucket(end - BUCKET_SECONDS * step) for step in steps])
+
+    @answering()
+    def _read(self, keys: list[str]) -> Totals:
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hgetall(key)
+        replies: list[dict[bytes, bytes]] = pipeline.execute()
+        sums: Counter[str] = Counter()
+        for reply in replies:
+            for name, amount in reply.items():
+                sums[name.decode()] += float(amount)  # type: ignore[assignment]
+        return _totals(sums)
+
+
+def _fields(record: JobRecord) -> dict[str, float]:
+    """What one job adds, by field of the hash."""
+    if record.status is not JobStatus.COMPLETED or record.results is None:
+        return {"failed": 1}
+    latency = max(0.0, record.updated_at - record.submitted_at)
+    edge = next((i for i, e in enumerate(LATENCY_EDGES) if latency <= e), len(LATENCY_EDGES))
+    fields: Counter[str] = Counter({"completed": 1, f"latency:{edge}": 1})
+    fields["processing_seconds"] = record.results["processing_time"]
+    for target, count in record.results["blur_metadata"]["counts"].items():
+        if count:
+            fields[f"redacted:{target}"] = count
+    for found in (record.results["detection_metadata"] or {"objects": []})["objects"]:
+        fields[f"seen:{found['label']}"] += 1
+        fields[f"confidence:{found['label']}"] += found["confidence"]
+    return dict(fields)
+
+
+def _totals(sums: "Counter[str]") -> Totals:
+    def named(prefix: str) -> dict[str, Any]:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in sorted(sums.items())
+            if name.startswith(prefix)
+        }
+
+    return Totals(
+        completed=round(sums["completed"]),
+        failed=round(sums["failed"]),
+        processing_seconds=float(sums["processing_seconds"]),
+        redactions={target: round(count) for target, count in named("redacted:").items()},
+        detections={
+            label: LabelStats(round(count), sums[f"confidence:{label}"] / count)
+            for label, count in named("seen:").items()
+        },
+        latencies={int(index): round(count) for index, count in named("latency:").items()},
+    )
+
+
+def _bucket(moment: float) -> str:
+    return f"blurline:stats:{int(moment) // BUCKET_SECONDS}"

@@ -1,0 +1,99 @@
+"""The function that rq calls for each job, and how a try of a job ends."""
+
+import logging
+import time
+from contextvars import ContextVar
+from typing import Any, TypeGuard
+
+from rq import get_current_job
+
+from blurline import metrics
+from blurline.errors import BlurlineError, QueueUnavailableError, TemporaryError
+from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobSpec, JobStatus, failed
+from blurline.jobs.processor import Processed, Processor
+from blurline.jobs.records import Records
+from blurline.queue.jobqueue import RETRY_SECONDS
+from blurline.queue.stats import Stats
+
+log = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Runs jobs and sees to it that each one ends exactly once in the records and the totals."""
+
+    def __init__(self, processor: Processor, records: Records, stats: Stats) -> None:
+        self._processor = processor
+        self._records = records
+        self._stats = stats
+
+    def run(self, spec: JobSpec, *, first_try: bool, last_try: bool) -> None:
+        """Do the job and commit its end.
+
+        Raises:
+            BlurlineError: the job has failed for good and its record says so; rq is told as well.
+            Exception: this try has failed; after the last one the record says so.
+        """
+        if not first_try and self._ended(spec.job_id):
+            return
+        try:
+            processed = self._processor.process(spec)
+        except Exception as error:
+            if is_final(error):
+                self.give_up(spec, JobError(error.code, error.message))
+            elif last_try:
+                self.give_up(spec, GIVEN_UP)
+            else:
+                metrics.JOBS.labels("retried").inc()
+            raise
+        if self._commit(processed.record):
+            _observe(processed)
+
+    def give_up(self, spec: JobSpec, error: JobError) -> None:
+        """Commit that the job has failed, if the store can be reached; rq keeps it in any case."""
+        try:
+            self._commit(failed(spec, error, time.time()))
+        except TemporaryError:
+            log.warning("job %s: failed, and its record could not be written", spec.job_id)
+
+    def _ended(self, job_id: str) -> bool:
+        """Whether an earlier try was completed, and only its acknowledgement was lost."""
+        record = self._records.find(job_id)
+        return record is not None and record.status is JobStatus.COMPLETED
+
+    def _commit(self, record: JobRecord) -> bool:
+        won = self._records.commit(record)
+        if won:
+            metrics.JOBS.labels(record.status.value).inc()
+            try:
+                self._stats.record(record)
+            except QueueUnavailableError:
+                log.warning("job %s: not counted, Redis is away", record.job_id)
+        return won
+
+
+def is_final(error: BaseException | None) -> TypeGuard[BlurlineError]:
+    """Whether another try would end in the same way."""
+    return isinstance(error, BlurlineError) and not isinstance(error, TemporaryError)
+
+
+RUNNER: ContextVar[JobRunner] = ContextVar("RUNNER")
+"""The runner of this worker thread; set by `blurline.queue.crew`."""
+
+
+def process_image(**message: Any) -> None:
+    """Run one job. rq finds this function by its name; only blurline's own workers can run it."""
+    job = get_current_job()
+    retries_left = (job.retries_left or 0) if job else 0
+    first_try = retries_left == len(RETRY_SECONDS)
+    spec = JobSpec.from_message(message)
+    with metrics.JOBS_RUNNING.track_inprogress():
+        RUNNER.get().run(spec, first_try=first_try, last_try=retries_left == 0)
+
+
+def _observe(processed: Processed) -> None:
+    for stage, seconds in processed.seconds.items():
+        metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+    for redaction in processed.frame.redactions or ():
+        metrics.REDACTIONS.labels(redaction.target).inc()
+    for detection in processed.frame.detections or ():
+        metrics.DETECTIONS.labels(detection.label).inc()

@@ -1,0 +1,119 @@
+"""An rq worker that lives in a thread."""
+
+import logging
+import sys
+import time
+import traceback
+from typing import Any
+
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.executions import Execution
+from rq.job import Job
+from rq.timeouts import TimerDeathPenalty
+
+from blurline.queue.task import is_final
+
+HEARTBEAT_SECONDS = 5
+ABANDONED_SECONDS = 20
+"""A running job whose worker has not been heard of for this long is run again elsewhere."""
+
+IDLE_SECONDS = 1
+"""How long a worker waits for a job before it looks whether it should stop."""
+
+log = logging.getLogger(__name__)
+
+
+class ImageWorker(SimpleWorker):
+    """Runs one job at a time in the thread that calls `work`; several share a process.
+
+    What rq does by signals or by forking is done otherwise here: time-outs by a timer thread, the
+    stop by `stop()`, heartbeats and maintenance by the process's keeper. The names below are rq's
+    own hooks.
+    """
+
+    death_penalty_class = TimerDeathPenalty
+    log_result_lifespan = False
+
+    def __init__(self, queue: Queue, name: str, connection: Redis) -> None:
+        super().__init__([queue], name=name, connection=connection, serializer=queue.serializer)
+        self._running: tuple[Job, Execution, float] | None = None
+
+    def stop(self) -> None:
+        """Take no new job and let `work` return once the running one is done."""
+        self._stop_requested = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is running."""
+        return self._running is not None
+
+    def beat(self) -> None:
+        """Tell Redis that the running job is alive, unless it has outlived its time-out.
+
+        A hang in native code can't be interrupted, but it must not hold its job for ever.
+        """
+        running = self._running
+        if running is None:
+            return
+        job, execution, started = running
+        if time.monotonic() - started > (job.timeout or 0) + HEARTBEAT_SECONDS:
+            return
+        with self.connection.pipeline() as pipeline:
+            self.heartbeat(pipeline=pipeline)
+            execution.heartbeat(job.started_job_registry, ABANDONED_SECONDS, pipeline=pipeline)
+            pipeline.execute()
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        execution = self.prepare_execution(job)
+        self._running = (job, execution, time.monotonic())
+        try:
+            self.perform_job(job, queue)
+        finally:
+            self._running = None
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        while not self._stop_requested:
+            found = super().dequeue_job_and_maintain_ttl(timeout, IDLE_SECONDS)
+            if found is not None:
+                return found
+        return None
+
+    def get_heartbeat_ttl(self, job: Job) -> int:
+        return ABANDONED_SECONDS
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        return False
+
+    def handle_job_failure(
+        self, job: Job, queue: Queue, started_job_registry: Any = None, exc_string: str = ""
+    ) -> None:
+        if is_final(sys.exception()):
+            job.retries_left = 0
+        # The text goes to Redis, so it says what went wrong and where, but not with which values.
+        super().handle_job_failure(job, queue, started_job_registry, outline(sys.exception()))
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        log.warning("job %s: %s", job.id, outline(sys.exception()))
+
+    def subscribe(self) -> None:
+        """Not needed: rq's commands over pub/sub stop forked jobs only."""
+
+    def _install_signal_handlers(self) -> None:
+        """Signals belong to the main thread, which calls `stop`."""
+
+
+def outline(error: BaseException | None) -> str:
+    """The error's class, its code if it has one, and the lines of code that it went through.
+
+    Its message is left out: a library's message may quote the data that it choked on.
+    """
+    if error is None:
+        return "the worker was lost"
+    code = getattr(error, "code", None)
+    places = traceback.extract_tb(error.__traceback__)
+    lines = [f"  {place.filename}:{place.lineno} in {place.name}" for place in places]
+    return "\n".join([f"{type(error).__name__}{f' ({code})' if code else ''}", *lines])

@@ -1,0 +1,1 @@
+"""Making a region of a picture unreadable."""

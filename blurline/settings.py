@@ -1,0 +1,260 @@
+"""The one table of settings: environment name, type, default and meaning.
+
+A value comes from the first of: a keyword argument (the CLI's flags), the environment, the JSON
+file that `PIPELINE_CONFIG` names, the default. `docs/settings.md` is written from this table.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from blurline.errors import SettingsError
+
+CONFIG_VARIABLE = "PIPELINE_CONFIG"
+AWS_CONFIG_KEYS = {
+    "bucket": "s3_bucket",
+    "region": "aws_region",
+    "endpoint_url": "aws_endpoint_url",
+}
+
+
+def default_model_dir() -> Path:
+    """The user's cache folder by the XDG base directory specification."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "blurline" / "models"
+
+
+class ConfigFileSource(PydanticBaseSettingsSource):
+    """Reads the JSON file that `PIPELINE_CONFIG` names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # the whole file is read at once by __call__
+
+    def __call__(self) -> dict[str, Any]:
+        name = os.environ.get(CONFIG_VARIABLE)
+        return read_config_file(Path(name)) if name else {}
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The settings in a JSON file, by field name; its `aws_config` object is laid flat.
+
+    Raises:
+        SettingsError: the file is missing, is no JSON object, or holds an unknown key.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise SettingsError(f"{CONFIG_VARIABLE}: {path}: {reason}") from error
+    except ValueError as error:
+        raise SettingsError(f"{CONFIG_VARIABLE}: {path} is not JSON: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("aws_config", {}), dict):
+        raise SettingsError(
+            f"{CONFIG_VARIABLE}: {path} must hold one JSON object, as must its aws_config"
+        )
+    values = {key: value for key, value in content.items() if key != "aws_config"}
+    for key, value in content.get("aws_config", {}).items():
+        if key not in AWS_CONFIG_KEYS:
+            raise SettingsError(
+                f"{CONFIG_VARIABLE}: unknown key aws_config.{key} in {path}; known: "
+                f"{', '.join(AWS_CONFIG_KEYS)}. Credentials come from boto3's chain "
+                "(environment, profile, SSO or role), never from this file"
+            )
+        values[AWS_CONFIG_KEYS[key]] = value
+    unknown = sorted(set(values) - set(Settings.model_fields))
+    if unknown:
+        raise SettingsError(
+            f"{CONFIG_VARIABLE}: unknown key {unknown[0]} in {path}; docs/settings.md lists them"
+        )
+    return values
+
+
+class Settings(BaseSettings):
+    """All settings. A field's environment name is its own name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+
+    redis_url: str | None = Field(
+        None,
+        description="Redis of the queue, as `redis://`, `rediss://` or `unix://`. Without it "
+        "`blurline up` starts an embedded Valkey with its data in `DATA_DIR`.",
+    )
+    queue_name: str = Field(
+        "image_processing_queue", min_length=1, description="Name of the rq queue."
+    )
+    max_queue_size: int = Field(
+        1000, ge=1, description="Waiting jobs above which an upload is answered 429."
+    )
+    num_workers: int = Field(
+        1, ge=1, le=256, description="Worker processes that `blurline up` starts."
+    )
+    worker_threads: int = Field(
+        0, ge=0, le=256, description="Jobs that one worker process runs at a time; 0: two a core."
+    )
+    job_timeout: int = Field(
+        60, ge=1, description="Seconds one try of a job may take before it is given up."
+    )
+    result_ttl: int = Field(
+        3600, ge=0, description="Seconds Redis remembers a finished job. The store keeps it."
+    )
+    failure_ttl: int = Field(86400, ge=0, description="Seconds Redis remembers a failed job.")
+    data_dir: Path = Field(
+        Path("blurline-data"), description="Folder of the embedded Valkey and of the local store."
+    )
+    s3_bucket: str | None = Field(
+        None, description="Bucket for pictures and metadata. Without it they go to `DATA_DIR`."
+    )
+    aws_region: str | None = Field(
+        None, description="Region of the bucket. Credentials come from boto3's own chain."
+    )
+    aws_endpoint_url: str | None = Field(
+        None,
+        description="URL of an S3 server that is not Amazon's, such as `http://127.0.0.1:9000`.",
+    )
+    store_url: str | None = Field(
+        None,
+        description="Any other store as a URL that obstore knows (`gs://`, `az://`, `file:///`); "
+        "not together with `S3_BUCKET`.",
+    )
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    max_image_bytes: int = Field(
+        50_000_000, ge=1, description="Bytes of one picture above which it is answered 413."
+    )
+    max_image_pixels: int = Field(
+        100_000_000, ge=1, description="Pixels of one picture above which it is answered 413."
+    )
+    max_batch_files: int = Field(1000, ge=1, description="Files that one batch may hold.")
+    max_batch_bytes: int = Field(
+        1_000_000_000,
+        ge=1,
+        description="Bytes of one batch request above which it is answered 413.",
+    )
+    default_targets: str = Field(
+        "face,car", description="What is blurred when an upload does not say, comma-separated."
+    )
+    default_style: Literal["mosaic", "solid", "gaussian"] = Field(
+        "mosaic", description="How it is blurred when an upload does not say."
+    )
+    default_pipeline: str = Field(
+        "blur_detect", description="Pipeline of an upload that does not say one."
+    )
+    jpeg_quality: int = Field(
+        90, ge=1, le=100, description="Quality of JPEG and WebP pictures that are written."
+    )
+    face_model: str = Field(
+        "yunet", description="Network that finds faces: a catalogue name or a file of your own."
+    )
+    vehicle_model: str = Field(
+        "yolo11n",
+        description="Network that finds cars and people to blur: a catalogue name or a file.",
+    )
+    detection_model: str = Field(
+        "yolo11n",
+        description="Network of the detection stage: a catalogue name or a `.onnx` or `.pt` file.",
+    )
+    model_dir: Path = Field(
+        default_factory=default_model_dir, description="Folder that caches the networks' files."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where `.pt` networks run. `.onnx` ones run on the CPU."
+    )
+    inference_threads: int = Field(
+        0, ge=0, description="CPU threads for networks in one process; 0: one a core."
+    )
+    inference_precision: Literal["auto", "bf16", "f32"] = Field(
+        "auto", description="Arithmetic of CPU networks; auto: bf16 where the CPU has it."
+    )
+    worker_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of a worker's own `/metrics`; 0: none."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe kind of message that is logged."
+    )
+
+    @field_validator("log_level", "device", "inference_precision", "default_style", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    def model_post_init(self, context: Any) -> None:
+        if self.s3_bucket and self.store_url:
+            raise SettingsError("S3_BUCKET and STORE_URL both name a store: give one of them")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, ConfigFileSource(settings_cls)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force; `overrides` that are None are as if not given.
+
+    Raises:
+        SettingsError: one line that names the setting and what is wrong with it.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+        raise SettingsError(f"{name}: {first['msg']}") from error
+
+
+def settings_page() -> str:
+    """The Markdown page `docs/settings.md`."""
+    rows = "\n".join(
+        f"| {' | '.join((f'`{name.upper()}`', *_description(name, field)))} |"
+        for name, field in Settings.model_fields.items()
+    )
+    keys = ", ".join(f"`{key}` ({target.upper()})" for key, target in AWS_CONFIG_KEYS.items())
+    return f"""# Settings
+
+<!-- Written by `make docs` from blurline/settings.py; edit that file instead. -->
+
+A value is taken from the first place that has one: a flag of the command line, the environment,
+the JSON file that `{CONFIG_VARIABLE}` names, the default.
+
+The JSON file holds the same names in lower case, such as `redis_url`, `num_workers` or
+`max_queue_size`, and may hold an object `aws_config` with {keys}.
+A name that is not known is an error. Credentials never belong into that file: they come from
+boto3's chain.
+
+| environment | type | default | meaning |
+|---|---|---|---|
+{rows}
+"""
+
+
+def _type_name(field: FieldInfo) -> str:
+    annotation = field.annotation
+    if getattr(annotation, "__origin__", None) is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in annotation.__args__)  # type: ignore[union-attr]
+    plain = str(annotation.__name__ if isinstance(annotation, type) else annotation)
+    return plain.replace(" | None", "").replace("str", "text").replace("Path", "path")
+
+
+def _description(name: str, field: FieldInfo) -> tuple[str, str, str]:
+    return _type_name(field), _default(name, field), field.description or ""
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name == "model_dir":
+        return "`~/.cache/blurline/models`"
+    return "none" if field.default is None else f"`{field.default}`"
+
+
+if __name__ == "__main__":
+    Path("docs/settings.md").write_text(settings_page(), encoding="utf-8")

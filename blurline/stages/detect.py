@@ -1,0 +1,37 @@
+"""The stage that finds objects in the blurred picture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from blurline.inference.detector import Detectors
+from blurline.stages.frame import Frame, Options
+from blurline.stages.pipeline import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Detect:
+    """Lists the objects that one network sees, from `threshold` upwards."""
+
+    model: str
+    threshold: float = 0.25
+    name: str = "detect"
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """None: this stage blurs nothing."""
+        return MappingProxyType({})
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The one network."""
+        return frozenset((self.model,))
+
+    @property
+    def required_models(self) -> frozenset[str]:
+        """The one network."""
+        return self.models
+
+    def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
+        """The frame with its objects listed; the pixels stay as they are."""
+        return replace(frame, detections=detectors[self.model].detect(frame.pixels, self.threshold))

@@ -1,0 +1,127 @@
+"""A pipeline: named stages in order."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+from blurline.errors import ModelMissingError, OptionError
+from blurline.inference.detector import Detectors
+from blurline.redaction.styles import Style
+from blurline.stages.frame import Frame, Options
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something to blur: the network that finds it, by which of its labels, from which confidence.
+
+    A box is grown by `margin` of its size on each side. `model` is None while no network for the
+    target exists.
+    """
+
+    model: str | None
+    labels: frozenset[str]
+    threshold: float
+    margin: float
+
+
+class Stage(Protocol):
+    """One step of a pipeline. It holds no state of its own, so one serves all threads."""
+
+    @property
+    def name(self) -> str:
+        """The stage's name in timings and metrics."""
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """What callers can ask this stage to blur, by name; may be empty."""
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Names of all networks that the stage can use."""
+
+    @property
+    def required_models(self) -> frozenset[str]:
+        """Names of the networks without which the stage can't run, whatever the options."""
+
+    def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
+        """The frame after this stage.
+
+        Raises:
+            ModelMissingError: a network that the options need is not among `detectors`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Stages in the order in which a picture takes them."""
+
+    name: str
+    summary: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Names of all networks that the stages can use."""
+        return frozenset[str]().union(*(stage.models for stage in self.stages))
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """What callers can ask to blur, by name."""
+        return {name: target for stage in self.stages for name, target in stage.targets.items()}
+
+    def options(self, targets: Collection[str], style: str) -> Options:
+        """The caller's words as checked options.
+
+        Raises:
+            OptionError: an unknown style or target, or no target at all.
+            ModelMissingError: a target that no network exists for.
+        """
+        styles = [known.value for known in Style]
+        if style not in styles:
+            raise OptionError(f"style must be one of {', '.join(styles)}")
+        if not targets:
+            raise OptionError(f"targets must name at least one of {', '.join(self.targets)}")
+        for name in targets:
+            if name not in self.targets:
+                raise OptionError(f"targets must be among {', '.join(self.targets)}")
+            if self.targets[name].model is None:
+                raise ModelMissingError(f"no network for the target {name} is in the catalogue yet")
+        return Options(tuple(dict.fromkeys(targets)), Style(style))
+
+    def needed_models(self, options: Options) -> frozenset[str]:
+        """Names of the networks that these options need."""
+        wanted = {self.targets[name].model for name in options.targets}
+        required = frozenset[str]().union(*(stage.required_models for stage in self.stages))
+        return required | {model for model in wanted if model}
+
+    def check_models(self, options: Options, loaded: Collection[str]) -> None:
+        """Refuse options that the loaded networks can't serve.
+
+        Raises:
+            ModelMissingError: names the target or stage and its network.
+        """
+        for name in options.targets:
+            model = self.targets[name].model
+            if model not in loaded:
+                raise ModelMissingError(f"the network for the target {name} is not loaded")
+        for stage in self.stages:
+            for model in sorted(stage.required_models):
+                if model not in loaded:
+                    raise ModelMissingError(f"the network of the stage {stage.name} is not loaded")
+
+    def run(
+        self, frame: Frame, options: Options, detectors: Detectors
+    ) -> tuple[Frame, dict[str, float]]:
+        """The frame after all stages, and the wall-clock seconds that each stage took.
+
+        Raises:
+            ModelMissingError: before the first stage, when a network is missing.
+        """
+        self.check_models(options, detectors)
+        seconds = {}
+        for stage in self.stages:
+            started = perf_counter()
+            frame = stage.run(frame, options, detectors)
+            seconds[stage.name] = perf_counter() - started
+        return frame, seconds

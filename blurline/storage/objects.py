@@ -1,0 +1,141 @@
+"""A store by obstore: a local folder, S3, Google Cloud Storage, Azure or memory."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import obstore
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import LocalStore, ObjectStore, S3Store, from_url
+
+from blurline.errors import SettingsError, StoreUnavailableError
+from blurline.settings import Settings
+
+# A worker's job is retried by the queue and a client's upload by the client, so the store itself
+# gives up soon instead of holding a thread for minutes.
+RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+TIMEOUTS = {"connect_timeout": "3s", "timeout": "30s"}
+
+T = TypeVar("T")
+
+
+class ObstoreStore:
+    """Objects below one root, which is a bucket or a folder."""
+
+    def __init__(self, store: ObjectStore, root_url: str) -> None:
+        self._store = store
+        self._root_url = root_url.rstrip("/")
+        # Folders have no place for a content type, so it is only sent to servers.
+        self._keeps_attributes = not isinstance(store, LocalStore)
+
+    def get(self, key: str) -> bytes | None:
+        """See `Store.get`."""
+        try:
+            return self._ask(lambda: bytes(obstore.get(self._store, key).bytes()))
+        except (NotFoundError, FileNotFoundError):
+            return None
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """See `Store.put`."""
+        self._ask(lambda: self._put(key, data, content_type, "overwrite"))
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """See `Store.create`: `If-None-Match: *` on S3, a hard link in a folder."""
+        try:
+            self._ask(lambda: self._put(key, data, content_type, "create"))
+        except (AlreadyExistsError, FileExistsError):
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        try:
+            self._ask(lambda: obstore.delete(self._store, key))
+        except (NotFoundError, FileNotFoundError):
+            return
+
+    def url(self, key: str) -> str:
+        """See `Store.url`."""
+        return f"{self._root_url}/{key}"
+
+    def check(self) -> None:
+        """See `Store.check`. Lists one key: that needs the server, the bucket and the rights."""
+        self._ask(lambda: next(iter(obstore.list(self._store, "metadata", chunk_size=1)), None))
+
+    def _put(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
+        attributes: Any = {"Content-Type": content_type} if self._keeps_attributes else None
+        obstore.put(self._store, key, data, attributes=attributes, mode=mode)
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """The call's answer; what is no plain answer means that the store is out of order."""
+        try:
+            return call()
+        except (NotFoundError, AlreadyExistsError, FileNotFoundError, FileExistsError):
+            raise
+        except (BaseError, OSError) as error:
+            raise StoreUnavailableError("the object store does not answer as it should") from error
+
+
+class FolderStore(ObstoreStore):
+    """Objects as files below a folder, which has to stay where it is."""
+
+    def __init__(self, folder: Path) -> None:
+        folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(LocalStore(folder), folder.as_uri())
+        self._folder = folder
+
+    def check(self) -> None:
+        """See `Store.check`."""
+        if not self._folder.is_dir():
+            raise StoreUnavailableError("the folder of the store is gone")
+
+    def _put(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
+        # Without this an unmounted disk's empty mount point would be filled instead.
+        self.check()
+        super()._put(key, data, content_type, mode)
+
+
+def open_store(settings: Settings) -> ObstoreStore:
+    """The store that the settings name: a bucket, any URL, or a folder in `DATA_DIR`.
+
+    Raises:
+        SettingsError: `STORE_URL` is not one that obstore knows.
+    """
+    if settings.s3_bucket:
+        return _s3(settings.s3_bucket, settings)
+    if settings.store_url and settings.store_url.startswith("s3://"):
+        return _s3(settings.store_url.removeprefix("s3://"), settings)
+    if settings.store_url and settings.store_url.startswith("file://"):
+        return FolderStore(Path(settings.store_url.removeprefix("file://")))
+    if settings.store_url:
+        try:
+            options: Any = {"client_options": TIMEOUTS, "retry_config": RETRIES}
+            return ObstoreStore(from_url(settings.store_url, **options), settings.store_url)
+        except (BaseError, ValueError) as error:
+            raise SettingsError("STORE_URL is no URL of a store that obstore knows") from error
+    return FolderStore(settings.data_dir / "store")
+
+
+def _s3(place: str, settings: Settings) -> ObstoreStore:
+    """A bucket, with credentials from boto3's chain; `place` is `bucket` or `bucket/prefix`."""
+    bucket, _, prefix = place.strip("/").partition("/")
+    session = boto3.session.Session(region_name=settings.aws_region)
+    if session.get_credentials() is None:
+        raise SettingsError(
+            "S3 needs credentials and boto3's chain has none: set AWS_PROFILE, or "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role"
+        )
+    endpoint = settings.aws_endpoint_url
+    options: Any = {
+        "region": session.region_name or "us-east-1",
+        "credential_provider": Boto3CredentialProvider(session),
+        "client_options": {**TIMEOUTS, "allow_http": bool(endpoint)},
+        "retry_config": RETRIES,
+        "prefix": prefix or None,
+        **({"endpoint": endpoint, "virtual_hosted_style_request": False} if endpoint else {}),
+    }
+    return ObstoreStore(S3Store(bucket, **options), f"s3://{place.strip('/')}")

@@ -1,0 +1,31 @@
+"""The border to whatever keeps objects."""
+
+from typing import Protocol
+
+
+class Store(Protocol):
+    """Named objects of bytes. An object is there whole or not at all, whoever looks when.
+
+    Any method may raise `StoreUnavailableError`; the same call may then succeed later.
+    """
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes, or None if there is none of that name."""
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Write the object, in place of one that is there."""
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """Write the object only if there is none of that name; False if there was one.
+
+        Of several callers at the same time exactly one gets True.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+
+    def url(self, key: str) -> str:
+        """The object's address, such as `s3://bucket/key` or `file:///folder/key`."""
+
+    def check(self) -> None:
+        """Return if the store answers."""

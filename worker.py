@@ -1,0 +1,25 @@
+"""A worker: `python worker.py`.
+
+It loads the networks once and takes jobs until SIGTERM or SIGINT, upon which it finishes the jobs
+that are running and leaves. Start as many as the queue needs.
+"""
+
+from blurline.errors import BlurlineError
+from blurline.log import configure_logging
+from blurline.queue.service import run_worker
+from blurline.settings import load_settings
+from pipeline_architecture import pipelines
+
+
+def main() -> None:
+    """Run one worker process."""
+    try:
+        settings = load_settings()
+        configure_logging(settings)
+        run_worker(settings, pipelines(settings))
+    except BlurlineError as error:
+        raise SystemExit(f"blurline: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
