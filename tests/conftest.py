@@ -1,0 +1,122 @@
+"""Fixtures: one running service for all tests that only use it, own parts for those that break it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from blurline.cli.demo import SAMPLES
+from blurline.imaging.encode import encode
+from blurline.imaging.header import Kind
+from blurline.models import wheels
+from blurline.settings import Settings, load_settings
+from blurline.stack.stack import Stack, running_stack
+from tests.parts import DATA, S3Server, ValkeyServer, drawing, serving, settings_for
+
+KEPT = ("MODEL_DIR",)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_our_settings() -> Iterator[None]:
+    """No test sees the settings or the cloud credentials of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            if name.upper() not in KEPT:
+                patch.delenv(name.upper(), raising=False)
+        for name in ("PIPELINE_CONFIG", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def sample_folder() -> Path:
+    return load_settings().model_dir.parent / "samples"
+
+
+@pytest.fixture(scope="session")
+def bus(sample_folder: Path) -> bytes:
+    """A street with a bus and people; portrait, 810 x 1080."""
+    return wheels.pull(SAMPLES[0], sample_folder).read_bytes()
+
+
+@pytest.fixture(scope="session")
+def zidane(sample_folder: Path) -> bytes:
+    """Two large faces; 1280 x 720."""
+    return wheels.pull(SAMPLES[1], sample_folder).read_bytes()
+
+
+@pytest.fixture(scope="session")
+def small_jpeg() -> bytes:
+    """A picture of 320 x 240 with nobody in it."""
+    return encode(drawing(), Kind.JPEG, 90)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The labelled photos beside the checkout."""
+    if not DATA.is_dir():
+        pytest.skip("the labelled photos are not beside this checkout (../shared/data)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole service, as `blurline up` runs it. Tests leave it as they found it."""
+    settings = load_settings(port=0, data_dir=tmp_path_factory.mktemp("stack"))
+    with running_stack(settings, {"WORKER_THREADS": "2"}) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    """An HTTP client of the whole service."""
+    with httpx.Client(base_url=stack.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(shared_valkey: ValkeyServer) -> str:
+    """A queue server of this test's own contents; the test must not kill it."""
+    with shared_valkey.client() as client:
+        client.flushall()
+    return shared_valkey.url
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A queue server that the test may kill."""
+    server = ValkeyServer(tmp_path / "valkey")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[S3Server]:
+    """An S3 server that the test may stop."""
+    server = S3Server(tmp_path / "s3")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., httpx.Client]]:
+    """Clients of APIs with settings of one's own, without a worker."""
+    with ExitStack() as cleanup:
+
+        def start(**settings: Any) -> httpx.Client:
+            return cleanup.enter_context(serving(settings_for(redis_url, tmp_path, **settings)))
+
+        yield start

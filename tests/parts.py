@@ -1,0 +1,236 @@
+"""The real parts that tests use: Valkey, the S3 server, the API on a socket, workers, photos."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import uvicorn
+from redis import Redis
+
+from blurline.api.app import create_app
+from blurline.imaging.decode import Pixels
+from blurline.settings import Settings, load_settings
+from blurline.stack import valkey
+from pipeline_architecture import pipelines
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
+"""Labelled photos beside the checkout; tests that need them skip where they are absent."""
+
+PATIENCE = 60.0
+"""Seconds after which a test gives up waiting; generous, since machines differ."""
+
+
+def eventually(question: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """The first true answer to the question, asked again and again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := question():
+            return answer
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port that nobody uses, below the range in which outgoing connections get theirs."""
+    for port in range(20000 + os.getpid() % 5000, 32000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                probe.close()
+                with socket.socket() as grpc:
+                    # The S3 server uses the port ten thousand above each of its own as well.
+                    grpc.bind(("127.0.0.1", port + 10000))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port")
+
+
+def drawing(width: int = 320, height: int = 240) -> Pixels:
+    """A picture whose every corner is another colour, so that no two orientations look alike."""
+    pixels = np.full((height, width, 3), 128, np.uint8)
+    half_w, half_h = width // 2, height // 2
+    pixels[:half_h, :half_w] = (220, 40, 40)
+    pixels[:half_h, half_w:] = (40, 200, 60)
+    pixels[half_h:, :half_w] = (50, 70, 220)
+    cv2.circle(pixels, (half_w, half_h), height // 5, (240, 230, 40), -1)
+    return pixels
+
+
+@dataclass
+class ValkeyServer:
+    """A real queue server on a Unix socket, which can be killed and started again."""
+
+    folder: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    socket_folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="bl-")))
+
+    @property
+    def path(self) -> Path:
+        return self.socket_folder / "valkey.sock"
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(valkey.command(self.folder, self.path))
+        valkey.wait_until_ready(self.url, PATIENCE)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+        shutil.rmtree(self.socket_folder, ignore_errors=True)
+
+    def client(self) -> Redis:
+        return Redis.from_url(self.url)
+
+
+@dataclass
+class S3Server:
+    """A real S3 server with one bucket, which can be stopped and started again."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    BUCKET = "photos"
+    KEY = "test-key"
+    SECRET = "test-secret"  # noqa: S105 - of a server that lives for one test
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use the bucket."""
+        return {
+            "S3_BUCKET": self.BUCKET,
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": self.KEY,
+            "AWS_SECRET_ACCESS_KEY": self.SECRET,
+        }
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        others = {}
+        for name in ("master", "volume", "filer", "admin"):
+            others[name] = free_port() + 1 + len(others) + 1000
+        command = [str(Path(sys.executable).with_name("weed")), "mini", f"-dir={self.folder}"]
+        command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={self.port}"]
+        command += [f"-{name}.port={port}" for name, port in others.items()]
+        command += ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+        command += [f"-bucket={self.BUCKET}"]
+        log = (self.folder / "server.log").open("wb")
+        with log:
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, **self.environment},
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+        def healthy() -> bool:
+            try:
+                return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        eventually(healthy, "the S3 server is ready")
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[httpx.Client]:
+    """The API for these settings on a real socket, and a client of it."""
+    app = create_app(settings, pipelines(settings))
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        eventually(lambda: server.started, "the API listens")
+        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def worker(environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """A worker process, `python worker.py`, told to stop in the end if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "worker.py")], env={**os.environ, **environment}
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The settings as a child process has to find them."""
+    values = settings.model_dump(exclude_defaults=True)
+    return {name.upper(): str(value) for name, value in values.items() if value is not None}
+
+
+def settings_for(redis_url: str, data_dir: Path, **others: Any) -> Settings:
+    """Settings for one test, with two worker threads."""
+    chosen = {"worker_threads": 2, **others}
+    return load_settings(redis_url=redis_url, data_dir=data_dir, **chosen)
+
+
+def upload(client: httpx.Client, picture: bytes, name: str = "photo.jpg", **options: str) -> str:
+    """Hand in a picture that must be taken; the job's id."""
+    answer = client.post("/upload", files={"file": (name, picture)}, data=options)
+    assert answer.status_code == 202, answer.text
+    job_id: str = answer.json()["job_id"]
+    return job_id
+
+
+def ended(client: httpx.Client, job_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+    """The job's status once it is completed or failed."""
+
+    def status() -> dict[str, Any] | None:
+        answer = client.get(f"/status/{job_id}")
+        if answer.status_code != 200 or answer.json()["status"] not in ("completed", "failed"):
+            return None
+        found: dict[str, Any] = answer.json()
+        return found
+
+    found: dict[str, Any] = eventually(status, f"job {job_id} ends", seconds)
+    return found
