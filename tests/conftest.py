@@ -1,4 +1,4 @@
-"""Fixtures: one running service for all tests that only use it, own parts for those that break it."""
+"""Fixtures: one service for all tests that only use it, own parts for those that break it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

@@ -2,6 +2,7 @@
 
 import ast
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,11 @@ from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Outputs
 
 Precision = Literal["auto", "bf16", "f32"]
+Size = tuple[int, int]
+"""Height and width of a network's input."""
+
+MOST_SIZES = 8
+"""Input sizes that a network is kept compiled for; each takes a few tens of megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +32,17 @@ class InputFormat:
 
 
 class OpenVinoEngine:
-    """An ONNX file, compiled for any input size, with one stream a thread.
+    """An ONNX file, compiled once for each input size that is met, with one stream a thread.
 
-    The graph itself takes 8-bit RGB rows and turns them into the network's colours, scale and
-    layout, so that no Python code touches the values.
+    Sizes are compiled apart because OpenVINO runs a network of fixed size from several threads at
+    once, but one of open size hardly faster than from one. The graph itself takes 8-bit RGB rows
+    and turns them into the network's colours, scale and layout.
     """
 
     def __init__(
         self, path: Path, input_format: InputFormat, *, threads: int, precision: Precision = "auto"
     ) -> None:
-        """Read and compile the file.
+        """Read the file.
 
         Args:
             path: an ONNX file with one input of shape (n, 3, height, width).
@@ -46,25 +53,24 @@ class OpenVinoEngine:
         Raises:
             ModelError: the file is missing or OpenVINO can't read it.
         """
-        core = ov.Core()
+        self._core = ov.Core()
         try:
-            model = core.read_model(path)
+            model = self._core.read_model(path)
             model.reshape([1, 3, -1, -1])
-            self._labels = _labels(model)
             # Compilation adds names of its own, so the file's names are kept from before.
             self._names = [output.get_any_name() for output in model.outputs]
-            prepared = _prepare(model, input_format)
-            self._compiled = core.compile_model(
-                prepared,
-                "CPU",
-                {
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": threads,
-                    "INFERENCE_PRECISION_HINT": _precision(core, precision),
-                },
-            )
+            self._labels = _labels(model)
+            self._model = _prepare(model, input_format)
         except RuntimeError as error:
             raise ModelError(f"{path.name} is no network that OpenVINO can read") from error
+        self._options = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": threads,
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_PRECISION_HINT": _precision(self._core, precision),
+        }
+        self._compiled = OrderedDict[Size, ov.CompiledModel]()
+        self._lock = threading.Lock()
         self._local = threading.local()
 
     @property
@@ -73,12 +79,35 @@ class OpenVinoEngine:
         return self._labels
 
     def infer(self, pixels: Pixels) -> Outputs:
-        """The network's outputs for RGB pixels of shape (height, width, 3)."""
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+        """The network's outputs for RGB pixels of shape (height, width, 3).
+
+        They are valid until the same thread calls again.
+        """
+        height, width = pixels.shape[:2]
+        request = self._request((height, width))
         results = request.infer([pixels[None]], share_inputs=True, share_outputs=True)
         return {name: np.asarray(results[i]) for i, name in enumerate(self._names)}
+
+    def _request(self, size: Size) -> ov.InferRequest:
+        """This thread's own request for pictures of that size."""
+        requests: dict[Size, ov.InferRequest] = self._local.__dict__.setdefault("requests", {})
+        if size not in requests:
+            if len(requests) >= MOST_SIZES:
+                requests.clear()
+            requests[size] = self._compile(size).create_infer_request()
+        return requests[size]
+
+    def _compile(self, size: Size) -> ov.CompiledModel:
+        """The network for that size; the size that was asked for longest ago makes room."""
+        with self._lock:
+            if size not in self._compiled:
+                model = self._model.clone()
+                model.reshape([1, *size, 3])
+                self._compiled[size] = self._core.compile_model(model, "CPU", self._options)
+                if len(self._compiled) > MOST_SIZES:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(size)
+            return self._compiled[size]
 
 
 def _prepare(model: ov.Model, input_format: InputFormat) -> ov.Model:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
+
 from blurline.errors import ModelError
 from blurline.inference.detector import Detector
 from blurline.inference.engine import Engine
@@ -36,6 +38,8 @@ def load_detectors(
     One that can't be loaded is reported to `missing` and left out, so that what needs it is
     refused and all else still runs; without `missing` its error is raised.
     """
+    # Pictures already run in parallel; OpenCV's own threads would only take cores from them.
+    cv2.setNumThreads(1)
     detectors = {}
     for name in dict.fromkeys(names):
         try:

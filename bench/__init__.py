@@ -1,0 +1,1 @@
+"""The benchmark: the whole service on one machine against the bare networks, in one run."""

@@ -1,0 +1,74 @@
+"""The kernel limit: what the machine does with the bare work and no service around it."""
+
+import itertools
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from blurline.imaging.decode import decode
+from blurline.imaging.encode import encode
+from blurline.imaging.header import Limits, read_header
+from blurline.inference.detector import Detectors
+from blurline.stages.frame import Frame, Options
+from blurline.stages.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Decode, networks, blur and encode: all that has to be done with a picture."""
+
+    pipeline: Pipeline
+    options: Options
+    detectors: Detectors
+    limits: Limits
+    quality: int
+
+    def run(self, photo: bytes, lap: Callable[[str], None] = lambda name: None) -> None:
+        """Treat one picture; `lap` is called after each step with its name."""
+        header = read_header(photo, self.limits)
+        frame = Frame(decode(photo, header))
+        lap("decode")
+        for stage in self.pipeline.stages:
+            frame = stage.run(frame, self.options, self.detectors)
+            lap(stage.name)
+        encode(frame.pixels, header.kind, self.quality)
+        lap("encode")
+
+    def images_per_second(self, photos: list[bytes], threads: int, seconds: float) -> float:
+        """Throughput of so many threads in this process."""
+        turn = itertools.cycle(photos)
+        lock, stop_at = threading.Lock(), time.perf_counter() + seconds
+        done = [0] * threads
+
+        def work(number: int) -> None:
+            while time.perf_counter() < stop_at:
+                with lock:
+                    photo = next(turn)
+                self.run(photo)
+                done[number] += 1
+
+        started = time.perf_counter()
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return sum(done) / (time.perf_counter() - started)
+
+    def cpu_ms_per_step(self, photos: list[bytes], rounds: int) -> dict[str, float]:
+        """CPU milliseconds an image of each step, of all threads of this process, one at a time."""
+        spent: dict[str, float] = defaultdict(float)
+        last = 0.0
+
+        def lap(name: str) -> None:
+            nonlocal last
+            now = time.process_time()
+            spent[name] += now - last
+            last = now
+
+        for photo in itertools.islice(itertools.cycle(photos), rounds):
+            last = time.process_time()
+            self.run(photo, lap)
+        return {name: 1000 * seconds / rounds for name, seconds in spent.items()}
