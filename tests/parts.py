@@ -234,3 +234,17 @@ def ended(client: httpx.Client, job_id: str, seconds: float = PATIENCE) -> dict[
 
     found: dict[str, Any] = eventually(status, f"job {job_id} ends", seconds)
     return found
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """Status and code of an error answer, which must have the one shape."""
+    content = answer.json()
+    assert set(content) == {"error"}, content
+    assert set(content["error"]) == {"code", "message"}, content
+    assert content["error"]["message"]
+    return answer.status_code, content["error"]["code"]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in the folder and its sub-folders."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
