@@ -22,7 +22,7 @@ def pipelines(settings: Settings) -> dict[str, Pipeline]:
     targets = {
         # A missed face or car costs more than a needless blur, hence the low thresholds.
         "face": Target(settings.face_model, frozenset({"face"}), threshold=0.2, margin=0.2),
-        "car": Target(settings.vehicle_model, VEHICLES, threshold=0.2, margin=0.05),
+        "car": Target(settings.vehicle_model, VEHICLES, threshold=0.12, margin=0.05),
         "person": Target(settings.vehicle_model, frozenset({"person"}), threshold=0.2, margin=0.05),
         # No network for plates is in the catalogue yet; asking for them is refused.
         "license_plate": Target(None, frozenset({"license_plate"}), threshold=0.2, margin=0.1),

@@ -1,0 +1,72 @@
+"""The layout that docs/architecture.md promises."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.parts import ROOT
+
+PACKAGE = ROOT / "blurline"
+ENTRY_POINTS = {ROOT / "api_server.py", ROOT / "worker.py", PACKAGE / "cli/main.py"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layers() -> list[str]:
+    """The modules and folders of the table in docs/architecture.md, the lowest first."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    table = page.split("## The house")[1].split("##")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    return [name.rstrip("/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def layer_of(module: str) -> str:
+    """The layer of `blurline.queue.worker` is `queue`."""
+    return module.split(".")[1]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            if node.module == "blurline":
+                found |= {f"blurline.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_the_document_names_every_layer() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    files = {path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+    assert sorted(layers()) == sorted(folders | files)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    order = layers()
+    base = order.index("imaging")
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for module in imports_of(path):
+        if not module.startswith("blurline.") or module == "blurline.__version__":
+            continue
+        other = layer_of(module)
+        same_floor = order.index(own) < base and order.index(other) < base
+        assert same_floor or order.index(other) <= order.index(own), f"{own} imports {module}"
+
+
+def test_only_entry_points_know_the_pipelines() -> None:
+    who = {path for path in MODULES if "pipeline_architecture" in imports_of(path)}
+    who |= {path for path in ROOT.glob("*.py") if "pipeline_architecture" in imports_of(path)}
+    assert who == ENTRY_POINTS
+
+
+def test_nothing_imports_the_entry_points() -> None:
+    entry_points = {"api_server", "worker", "blurline.cli.main"}
+    for path in MODULES:
+        assert not imports_of(path) & entry_points, path

@@ -1,0 +1,53 @@
+"""What the documents say is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from blurline.api.errors import STATUS_OF_CODE
+from blurline.models.catalogue import catalogue
+from blurline.settings import load_settings
+from pipeline_architecture import pipelines
+from tests.parts import ROOT
+
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_readme_lists_every_error_with_its_status() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| (.+) \|$", README, re.MULTILINE)
+    listed = {
+        code: int(status)
+        for status, codes in rows
+        for code in re.findall(r"`([a-z_]+)`", codes.split(", for ")[0])
+    }
+    hidden = {"method_not_allowed"}  # of no use to a caller who follows the README
+    assert listed == {code: s for code, s in STATUS_OF_CODE.items() if code not in hidden}
+
+
+def test_the_readme_lists_every_network_with_its_licence() -> None:
+    table = README.split("## Models and their licences")[1]
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| \**([A-Z]+(?:-[0-9.]+)?)", table, re.MULTILINE)
+    assert dict(rows) == {model.name: model.licence for model in catalogue().values()}
+
+
+def test_the_readme_names_every_pipeline_and_every_target_with_a_network() -> None:
+    for pipeline in pipelines(load_settings()).values():
+        assert f"`{pipeline.name}`" in README
+        for name, target in pipeline.targets.items():
+            if target.model is not None:
+                assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for named in re.findall(r"^(?:\w+=\S+ )?make ([a-z ]+)", page.read_text(), re.MULTILINE):
+            assert set(named.split()) <= targets, page
