@@ -173,13 +173,13 @@ class Reports:
                 for name, seconds in WINDOWS.items()
             },
             totals=TotalsAnswer(completed=totals.completed, failed=totals.failed),
-            success_rate=totals.success_rate,
+            success_rate=_rounded(totals.success_rate),
             latency_seconds=Percentiles(
-                p50=recent.latency_percentile(0.5),
-                p95=recent.latency_percentile(0.95),
-                p99=recent.latency_percentile(0.99),
+                p50=_rounded(recent.latency_percentile(0.5)),
+                p95=_rounded(recent.latency_percentile(0.95)),
+                p99=_rounded(recent.latency_percentile(0.99)),
             ),
-            mean_processing_seconds=recent.mean_processing_seconds,
+            mean_processing_seconds=_rounded(recent.mean_processing_seconds),
             queue=self.queue(),
             workers=WorkersAnswer(
                 processes=len(workers),
@@ -203,12 +203,12 @@ class Reports:
             workers = self._presence.alive()
         alive = Dependency(
             status="ok" if workers else "missing",
-            detail=f"{len(workers)} processes" if workers else "no worker is alive; jobs wait",
+            detail=f"{len(workers)} alive" if workers else "none is alive; jobs wait",
         )
         targets = self._targets(workers)
         if "down" in (redis.status, store.status):
             status = "down"
-        elif workers and all(target.status == "ok" for target in targets.values()):
+        elif workers and all(target.status != "missing" for target in targets.values()):
             status = "ok"
         else:
             status = "degraded"
@@ -243,7 +243,7 @@ class Reports:
             for name, target in pipeline.targets.items():
                 if target.model is None:
                     answer[name] = Dependency(
-                        status="missing", detail="no network in the catalogue"
+                        status="unavailable", detail="no network in the catalogue yet"
                     )
                 elif target.model in loaded:
                     answer[name] = Dependency(status="ok")
@@ -267,6 +267,10 @@ def _answer(record: JobRecord) -> StatusAnswer:
         results=None if record.results is None else Results(**record.results),
         error=ErrorBody(code=error.code, message=error.message) if error else None,
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _use(worker: WorkerReport) -> ProcessUse:

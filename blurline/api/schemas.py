@@ -184,7 +184,7 @@ class StatsAnswer(BaseModel):
 class Dependency(BaseModel):
     """Something that the service needs."""
 
-    status: str = Field(description="ok, missing, unknown or down")
+    status: str = Field(description="ok, missing, unknown, unavailable or down")
     detail: str | None = None
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 
 from blurline.errors import BlurlineError, SettingsError
+from blurline.queue.connection import connect
+from blurline.queue.presence import Presence
 from blurline.settings import Settings
 from blurline.stack import valkey
 from blurline.stack.supervisor import Child, Program, Supervisor
@@ -109,6 +111,8 @@ def _worker(number: int, settings: Settings, environment: dict[str, str]) -> Pro
 def _wait_until_ready(stack: Stack, workers: int) -> None:
     """Return when the API is healthy and as many workers as were started are alive."""
     deadline = time.monotonic() + START_SECONDS
+    redis = connect(stack.redis_url)
+    presence = Presence(redis)
     health: Any = None
 
     def ready() -> bool:
@@ -122,10 +126,12 @@ def _wait_until_ready(stack: Stack, workers: int) -> None:
             health = httpx.get(f"{stack.url}/health", timeout=5).json()
         except (httpx.HTTPError, ValueError):
             return False
-        alive = health["dependencies"]["workers"]["detail"].partition(" ")[0]
-        return health["status"] != "down" and alive.isdigit() and int(alive) >= workers
+        return health["status"] != "down" and len(presence.alive()) >= workers
 
-    stack.supervisor.watch(ready, interval=0.1)
+    try:
+        stack.supervisor.watch(ready, interval=0.1)
+    finally:
+        redis.close()
 
 
 @contextmanager
