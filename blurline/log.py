@@ -1,6 +1,7 @@
 """How the processes of the service log: one line a message, to standard error."""
 
 import logging
+import warnings
 
 from blurline.settings import Settings
 
@@ -10,4 +11,6 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # Pillow warns of damage in pictures that it can read past.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("blurline").setLevel(settings.log_level.upper())

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.encode import encode
@@ -14,7 +15,7 @@ from blurline.imaging.header import Kind
 from blurline.models import wheels
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
-from tests.parts import DATA, S3Server, ValkeyServer, drawing, serving, settings_for
+from tests.parts import DATA, S3Server, Taking, ValkeyServer, drawing, serving, settings_for
 
 KEPT = ("MODEL_DIR",)
 
@@ -52,6 +53,12 @@ def zidane(sample_folder: Path) -> bytes:
 def small_jpeg() -> bytes:
     """A picture of 320 x 240 with nobody in it."""
     return encode(drawing(), Kind.JPEG, 90)
+
+
+@pytest.fixture(scope="session")
+def large_jpeg() -> bytes:
+    """A picture that keeps a worker busy for long enough to be met at work."""
+    return encode(drawing(6000, 4000), Kind.JPEG, 90)
 
 
 @pytest.fixture(scope="session")
@@ -120,3 +127,43 @@ def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., httpx.
             return cleanup.enter_context(serving(settings_for(redis_url, tmp_path, **settings)))
 
         yield start
+
+
+@pytest.fixture
+def forget(stack: Stack) -> Iterator[Callable[[str], None]]:
+    """Makes the service's Redis forget a job, as it does by itself after some time."""
+    with Redis.from_url(stack.redis_url) as redis:
+
+        def delete(job_id: str) -> None:
+            keys = list(redis.scan_iter(f"*{job_id}*"))
+            assert keys
+            redis.delete(*keys)
+
+        yield delete
+
+
+@pytest.fixture(scope="session")
+def taking(
+    shared_valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Taking]:
+    """One API without a worker for all tests that only knock at its door."""
+    folder = tmp_path_factory.mktemp("taking")
+    settings = settings_for(shared_valkey.url, folder, queue_name="taking", max_batch_files=3)
+    with serving(settings) as client, shared_valkey.client() as redis:
+        yield Taking(client, folder / "store", redis, "taking")
+
+
+@pytest.fixture
+def refusing(taking: Taking) -> Iterator[httpx.Client]:
+    """A client whose requests must leave store and queue as they were."""
+    before = taking.holds()
+    yield taking.client
+    assert taking.holds() == before
+
+
+@pytest.fixture
+def full_redis(shared_valkey: ValkeyServer) -> Iterator[Callable[[], None]]:
+    """Makes the queue server refuse to write, which it does when its memory is full."""
+    with shared_valkey.client() as redis:
+        yield lambda: redis.config_set("maxmemory", 1)
+        redis.config_set("maxmemory", 0)

@@ -11,20 +11,37 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import httpx
 import numpy as np
 import uvicorn
+from PIL import Image
 from redis import Redis
 
 from blurline.api.app import create_app
 from blurline.imaging.decode import Pixels
+from blurline.imaging.header import Kind, Limits
+from blurline.jobs.job import JobSpec
+from blurline.jobs.processor import Processor
+from blurline.jobs.records import Records
+from blurline.queue.connection import connect
+from blurline.queue.jobqueue import rq_queue
+from blurline.queue.stats import Stats
+from blurline.queue.task import RUNNER, JobRunner
+from blurline.queue.worker import ImageWorker
+from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stack import valkey
+from blurline.stages.blur import Blur
+from blurline.stages.pipeline import Pipeline, Stage
+from blurline.storage import keys
+from blurline.storage.objects import open_store
 from pipeline_architecture import pipelines
 
 ROOT = Path(__file__).parent.parent
@@ -199,7 +216,12 @@ def worker(environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
+        try:
+            process.wait(PATIENCE)
+        finally:
+            # One that does not stop fails its test; it must not disturb the others as well.
+            process.kill()
+            process.wait()
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -248,3 +270,63 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
 def files_below(folder: Path) -> list[Path]:
     """All files in the folder and its sub-folders."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def picture_file(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The picture as a file that another program, Pillow, has written."""
+    with BytesIO() as file:
+        image.save(file, kind, **options)
+        return file.getvalue()
+
+
+def job_spec(**others: Any) -> JobSpec:
+    """A job as the API makes them, with a new id."""
+    job_id = str(uuid4())
+    spec = JobSpec(
+        job_id=job_id,
+        original=keys.original(job_id, Kind.JPEG),
+        kind=Kind.JPEG,
+        filename="Straße 1.jpg",
+        file_size=1234,
+        submitted_at=time.time(),
+        pipeline="blur_detect",
+        targets=("face", "car"),
+        style=Style.MOSAIC,
+    )
+    return replace(spec, **others)
+
+
+def runner(settings: Settings, *stages: Stage) -> JobRunner:
+    """Runs jobs of the pipeline `test`, which looks for nothing and so needs no network."""
+    pipeline = Pipeline("test", "Blurs none of its no targets", (Blur({}), *stages))
+    store = open_store(settings)
+    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+    processor = Processor(store, {pipeline.name: pipeline}, {}, limits, quality=90)
+    return JobRunner(processor, Records(store), Stats(connect(settings.redis_url or "")))
+
+
+@contextmanager
+def image_worker(settings: Settings, jobs: JobRunner) -> Iterator[ImageWorker]:
+    """A worker in this very thread; `work(max_jobs=...)` lets it run so many jobs."""
+    connection = connect(settings.redis_url or "")
+    token = RUNNER.set(jobs)
+    try:
+        yield ImageWorker(rq_queue(connection, settings), f"test-{uuid4()}", connection)
+    finally:
+        RUNNER.reset(token)
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Taking:
+    """A service that takes pictures in and has no worker: a client, its store and its queue."""
+
+    client: httpx.Client
+    store: Path
+    redis: Redis
+    queue: str
+
+    def holds(self) -> tuple[list[Path], list[str]]:
+        """The files in the store and the ids of the jobs in the queue."""
+        waiting = self.redis.lrange(f"rq:queue:{self.queue}", 0, -1)
+        return files_below(self.store), [job_id.decode() for job_id in waiting]

@@ -1,6 +1,5 @@
 """From the bytes of a picture file to upright RGB pixels."""
 
-import warnings
 from io import BytesIO
 
 import cv2
@@ -57,8 +56,12 @@ def _decode_jpeg(data: bytes) -> Pixels | None:
 
 
 def _decode_other(data: bytes, kind: Kind) -> Pixels | None:
-    """OpenCV's answer, or None where it has none; it reads no GIF in all its builds."""
-    if kind is Kind.GIF:
+    """OpenCV's answer, or None where it has none or one that is not to be trusted.
+
+    It reads no GIF in all its builds, takes damaged TIFF for good and mixes its transparency in,
+    and loses a colour of BMP with bit masks.
+    """
+    if kind not in (Kind.PNG, Kind.WEBP) or (kind is Kind.PNG and not _chunks_fit(data)):
         return None
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -68,12 +71,20 @@ def _decode_other(data: bytes, kind: Kind) -> Pixels | None:
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
 
 
+def _chunks_fit(data: bytes) -> bool:
+    """Whether no chunk of a PNG claims to be longer than the file; OpenCV would reserve it all."""
+    place = 8
+    while place + 12 <= len(data):
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return place <= len(data)
+
+
 def _decode_with_pillow(data: bytes, kind: Kind) -> Pixels:
     """Pillow's answer: the stricter reader, and the one that knows the rarer kinds of files."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
-                return np.asarray(image.convert("RGB"), dtype=np.uint8)
+        with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
+            if image.mode.startswith("I;16"):  # Pillow would clip these at 255
+                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, 2)
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except Exception as error:  # what Pillow's decoders raise for damaged data has no common base
         raise PictureError("the picture's data is damaged", code="corrupt_image") from error

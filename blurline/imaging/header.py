@@ -1,7 +1,6 @@
 """What a picture file says of itself, read without decoding its pixels."""
 
 import struct
-import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
@@ -107,16 +106,19 @@ def read_header(data: bytes, limits: Limits) -> Header:
         raise too_many_bytes(limits)
     kind = sniff(data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of damage that it can read past
-            with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
-                width, height = image.size
-                orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
+            width, height = image.size
+            _check_size(width, height, kind, limits)
+            orientation = _orientation(image, kind, data)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise PictureError(f"the {kind} file's header is damaged") from error
     except (struct.error, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
         # Pillow's parsers let these out for some malformed files.
         raise PictureError(f"the {kind} file's header is damaged") from error
+    return Header(kind, width, height, orientation)
+
+
+def _check_size(width: int, height: int, kind: Kind, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise PictureError(f"the {kind} file has no pixels")
     if width * height > limits.max_pixels:
@@ -125,8 +127,31 @@ def read_header(data: bytes, limits: Limits) -> Header:
             f"at most {limits.max_pixels} in all are taken",
             code="too_many_pixels",
         )
-    valid = isinstance(orientation, int) and 1 <= orientation <= 8
-    return Header(kind, width, height, int(orientation) if valid else 1)
+
+
+def _orientation(image: Image.Image, kind: Kind, data: bytes) -> int:
+    """EXIF's orientation of how the pixels are stored, 1 where it is missing or out of range."""
+    if kind is Kind.TIFF:
+        return 1  # every reader of TIFF turns the pixels itself, and says their upright size
+    if kind is Kind.PNG:
+        # Pillow would decode all pixels to see whether an eXIf chunk comes behind them.
+        if "exif" not in image.info and (late := _png_chunk(data, b"eXIf")):
+            image.info["exif"] = b"Exif\0\0" + late
+        value = Image.Image.getexif(image).get(ORIENTATION_TAG)
+    else:
+        value = image.getexif().get(ORIENTATION_TAG)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _png_chunk(data: bytes, name: bytes) -> bytes | None:
+    """The content of the first chunk of that name, wherever it lies (PNG 3, 5.3)."""
+    place = 8
+    while place + 8 <= len(data):
+        length, found = struct.unpack_from(">I4s", data, place)
+        if found == name:
+            return data[place + 8 : place + 8 + length]
+        place += 12 + length
+    return None
 
 
 def too_many_bytes(limits: Limits) -> PictureError:
@@ -154,11 +179,16 @@ def _unsupported(data: bytes) -> str | None:
         if brand in (b"avif", b"avis"):
             return "AVIF"
         return "HEIF" if brand in (b"heic", b"heix", b"heif", b"mif1", b"msf1") else "video"
-    head = data[:256].lstrip().lower()
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return "video"
+    head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head.startswith(b"<svg") or (head.startswith(b"<?xml") and b"<svg" in data[:1024].lower()):
         return "SVG"
     signatures = {
         b"8BPS": "PSD",
+        b"II+\0": "BigTIFF",
+        b"MM\0+": "BigTIFF",
+        **{b"P%d" % n + end: "PNM" for n in range(1, 8) for end in (b"\n", b" ", b"\r", b"\t")},
         b"%PDF": "PDF",
         b"\0\0\1\0": "ICO",
         b"\xff\x0a": "JPEG XL",

@@ -41,7 +41,7 @@ class Detector:
 
     def detect(self, pixels: Pixels, threshold: float) -> tuple[Detection, ...]:
         """Objects with a confidence of at least `threshold`, the surest first."""
-        network_input, placement = letterbox(pixels, self.input_size)
+        network_input, placement = letterbox(pixels, self.input_size, self.engine.fixed_size)
         input_height, input_width = network_input.shape[:2]
         outputs = self.engine.infer(network_input)
         found = self.head(outputs, input_height, input_width, threshold)

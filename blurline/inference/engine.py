@@ -23,5 +23,12 @@ class Engine(Protocol):
     def labels(self) -> tuple[str, ...]:
         """Class names that the network's file carries, in the order of its outputs; may be ()."""
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """Height and width of the only input that the network takes, or None if it takes many."""
+
     def infer(self, pixels: Pixels) -> Outputs:
-        """Run the network on RGB pixels of shape (height, width, 3), both multiples of 32."""
+        """Run the network on RGB pixels of shape (height, width, 3).
+
+        Both sides are those of `fixed_size` or else multiples of 32.
+        """

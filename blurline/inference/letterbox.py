@@ -30,21 +30,30 @@ class Letterbox:
         return ((boxes - offset) / np.float32(self.scale)).astype(np.float32)
 
 
-def letterbox(pixels: Pixels, long_side: int) -> tuple[Pixels, Letterbox]:
+def letterbox(
+    pixels: Pixels, long_side: int, fixed_size: tuple[int, int] | None = None
+) -> tuple[Pixels, Letterbox]:
     """The picture scaled to `long_side` and padded evenly to the next multiples of the stride.
 
     The input is as small a rectangle as holds the picture, as in Ultralytics' `LetterBox` with
-    `auto=True`: a 16:9 picture at 640 becomes 640 x 384.
+    `auto=True`: a 16:9 picture at 640 becomes 640 x 384. A network of `fixed_size` (height, width)
+    gets just that, and `long_side` is not asked.
     """
     height, width = pixels.shape[:2]
-    scale = long_side / max(height, width)
+    if fixed_size is None:
+        scale = long_side / max(height, width)
+    else:
+        scale = min(fixed_size[0] / height, fixed_size[1] / width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     if (new_width, new_height) != (width, height):
         pixels = np.asarray(
             cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR), np.uint8
         )
-    pad_width = ceil(new_width / STRIDE) * STRIDE - new_width
-    pad_height = ceil(new_height / STRIDE) * STRIDE - new_height
+    input_height, input_width = fixed_size or (
+        ceil(new_height / STRIDE) * STRIDE,
+        ceil(new_width / STRIDE) * STRIDE,
+    )
+    pad_width, pad_height = input_width - new_width, input_height - new_height
     left, top = pad_width // 2, pad_height // 2
     padded = cv2.copyMakeBorder(
         pixels,

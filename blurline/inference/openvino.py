@@ -40,13 +40,20 @@ class OpenVinoEngine:
     """
 
     def __init__(
-        self, path: Path, input_format: InputFormat, *, threads: int, precision: Precision = "auto"
+        self,
+        path: Path,
+        input_format: InputFormat,
+        *,
+        threads: int,
+        precision: Precision = "auto",
+        any_size: bool = False,
     ) -> None:
         """Read the file.
 
         Args:
             path: an ONNX file with one input of shape (n, 3, height, width).
             input_format: what the network was trained on.
+            any_size: the network works at every size, even if its file names one.
             threads: CPU threads, and so pictures at a time, for this network.
             precision: `auto` takes bf16 where the CPU computes it, f32 elsewhere.
 
@@ -56,7 +63,8 @@ class OpenVinoEngine:
         self._core = ov.Core()
         try:
             model = self._core.read_model(path)
-            model.reshape([1, 3, -1, -1])
+            self._fixed_size = None if any_size else _fixed_size(model)
+            model.reshape([1, 3, *(self._fixed_size or (-1, -1))])
             # Compilation adds names of its own, so the file's names are kept from before.
             self._names = [output.get_any_name() for output in model.outputs]
             self._labels = _labels(model)
@@ -77,6 +85,11 @@ class OpenVinoEngine:
     def labels(self) -> tuple[str, ...]:
         """Class names from the file's metadata, as Ultralytics' export writes them; may be ()."""
         return self._labels
+
+    @property
+    def fixed_size(self) -> Size | None:
+        """See `Engine.fixed_size`."""
+        return self._fixed_size
 
     def infer(self, pixels: Pixels) -> Outputs:
         """The network's outputs for RGB pixels of shape (height, width, 3).
@@ -123,6 +136,14 @@ def _prepare(model: ov.Model, input_format: InputFormat) -> ov.Model:
     if input_format.divisor != 1:
         steps.scale(input_format.divisor)
     return processor.build()
+
+
+def _fixed_size(model: ov.Model) -> Size | None:
+    """The height and width that the file names, if it names both."""
+    shape = model.input().get_partial_shape()
+    if len(shape) != 4 or shape[2].is_dynamic or shape[3].is_dynamic:
+        return None
+    return shape[2].get_length(), shape[3].get_length()
 
 
 def _precision(core: ov.Core, precision: Precision) -> str:

@@ -1,5 +1,6 @@
 """`.pt` networks of Ultralytics by PyTorch, on CUDA where there is any (the extra `torch`)."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -23,6 +24,9 @@ class TorchEngine:
             ModelError: the extra is not installed, the file can't be read, or CUDA was asked for
                 and is not there.
         """
+        # Ultralytics would otherwise look for updates and install what it misses by itself.
+        os.environ.setdefault("YOLO_OFFLINE", "true")
+        os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         try:
             import torch
             from ultralytics import YOLO
@@ -50,6 +54,11 @@ class TorchEngine:
     def labels(self) -> tuple[str, ...]:
         """Class names from the file."""
         return self._labels
+
+    @property
+    def fixed_size(self) -> None:
+        """None: an Ultralytics network in PyTorch takes every multiple of its stride."""
+        return None
 
     def infer(self, pixels: Pixels) -> Outputs:
         """The detection head's tensor, shape (1, 4 + classes, anchors), as `output0`."""

