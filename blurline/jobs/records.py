@@ -2,7 +2,7 @@
 
 import json
 
-from blurline.jobs.job import JobRecord, JobStatus
+from blurline.jobs.job import JobRecord
 from blurline.storage import keys
 from blurline.storage.store import Store
 
@@ -27,20 +27,13 @@ class Records:
     def commit(self, record: JobRecord) -> bool:
         """Make the record the job's end; False if the job had ended before and stays as it was.
 
-        Of several workers that ran the same job exactly one gets True. A completed job stays
-        completed; one that had failed may still be completed by a later try.
+        Of several workers that ran the same job exactly one gets True. The end is for good, also
+        for a job that failed: whoever wants another try hands the picture in again.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
-        key, data = keys.record(record.job_id), record.to_json()
-        if self._store.create(key, data, JSON):
-            return True
-        earlier = self.find(record.job_id)
-        if earlier is not None and earlier.status is JobStatus.FAILED and record.error is None:
-            self._store.put(key, data, JSON)
-            return True
-        return False
+        return self._store.create(keys.record(record.job_id), record.to_json(), JSON)
 
     def find_batch(self, batch_id: str) -> list[str] | None:
         """Ids of the batch's jobs in the order of their upload, or None for an unknown batch."""

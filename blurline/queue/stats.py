@@ -15,8 +15,8 @@ BUCKET_SECONDS = 10
 WINDOWS = {"1m": 60, "5m": 300, "15m": 900}
 LONGEST = max(WINDOWS.values())
 
-LATENCY_EDGES = tuple(round(0.02 * 1.3**n, 4) for n in range(40))
-"""Upper edges in seconds of the latency histogram, each 1.3 times the last: 20 ms to 9 minutes."""
+LATENCY_EDGES = tuple(round(0.02 * 1.15**n, 4) for n in range(74))
+"""Upper edges in seconds of the latency histogram, each 1.15 times the last: 20 ms to 9 minutes."""
 
 # One call adds all fields to both hashes, so a reader never sees half a picture.
 RECORD_SCRIPT = """

@@ -9,7 +9,7 @@ from rq import get_current_job
 
 from blurline import metrics
 from blurline.errors import BlurlineError, QueueUnavailableError, TemporaryError
-from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobSpec, JobStatus, failed
+from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobSpec, failed
 from blurline.jobs.processor import Processed, Processor
 from blurline.jobs.records import Records
 from blurline.queue.jobqueue import RETRY_SECONDS
@@ -56,9 +56,8 @@ class JobRunner:
             log.warning("job %s: failed, and its record could not be written", spec.job_id)
 
     def _ended(self, job_id: str) -> bool:
-        """Whether an earlier try was completed, and only its acknowledgement was lost."""
-        record = self._records.find(job_id)
-        return record is not None and record.status is JobStatus.COMPLETED
+        """Whether an earlier try ended the job, and only its acknowledgement was lost."""
+        return self._records.find(job_id) is not None
 
     def _commit(self, record: JobRecord) -> bool:
         won = self._records.commit(record)

@@ -99,11 +99,13 @@ class Pipeline:
         """Refuse options that the loaded networks can't serve.
 
         Raises:
+            OptionError: the pipeline does not know a target.
             ModelMissingError: names the target or stage and its network.
         """
         for name in options.targets:
-            model = self.targets[name].model
-            if model not in loaded:
+            if name not in self.targets:
+                raise OptionError(f"the pipeline {self.name} knows no such target")
+            if self.targets[name].model not in loaded:
                 raise ModelMissingError(f"the network for the target {name} is not loaded")
         for stage in self.stages:
             for model in sorted(stage.required_models):

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import boto3
 import obstore
@@ -93,10 +95,10 @@ class FolderStore(ObstoreStore):
         if not self._folder.is_dir():
             raise StoreUnavailableError("the folder of the store is gone")
 
-    def _put(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
-        # Without this an unmounted disk's empty mount point would be filled instead.
+    def _ask(self, call: Callable[[], T]) -> T:
+        # A folder that is gone must not read as an empty one, nor be made anew in the mount point.
         self.check()
-        super()._put(key, data, content_type, mode)
+        return super()._ask(call)
 
 
 def open_store(settings: Settings) -> ObstoreStore:
@@ -110,7 +112,7 @@ def open_store(settings: Settings) -> ObstoreStore:
     if settings.store_url and settings.store_url.startswith("s3://"):
         return _s3(settings.store_url.removeprefix("s3://"), settings)
     if settings.store_url and settings.store_url.startswith("file://"):
-        return FolderStore(Path(settings.store_url.removeprefix("file://")))
+        return FolderStore(Path(url2pathname(urlsplit(settings.store_url).path)))
     if settings.store_url:
         try:
             options: Any = {"client_options": TIMEOUTS, "retry_config": RETRIES}
