@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier, Event, Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -193,6 +194,40 @@ def test_a_server_that_is_gone_is_a_store_that_is_away(call: Callable[[Store], A
     store = open_store(load_settings(s3_bucket="photos", aws_endpoint_url=nobody))
     with pytest.raises(StoreUnavailableError):
         call(store)
+
+
+class NoBucket(BaseHTTPRequestHandler):
+    """Amazon's answer for a bucket that is not there; the server used here makes one instead."""
+
+    body = b"<Error><Code>NoSuchBucket</Code><BucketName>photos</BucketName></Error>"
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_GET = do_PUT = answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("call", ["get", "put", "create", "check"])
+@pytest.mark.usefixtures("credentials")
+def test_a_missing_bucket_is_a_store_that_is_away(call: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoBucket) as amazon:
+        thread = Thread(target=amazon.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{amazon.server_port}"
+            store = open_store(load_settings(s3_bucket="photos", aws_endpoint_url=url))
+            with pytest.raises(StoreUnavailableError):
+                CALLS[call](store)
+        finally:
+            amazon.shutdown()
+            thread.join()
 
 
 @every_call

@@ -2,23 +2,29 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from blurline import __version__, metrics
-from blurline.api.errors import STATUS_OF_CODE, RequestError, install_error_handlers
-from blurline.api.forms import files_of, open_form, safe_filename, text_of, texts_of
+from blurline.api.errors import RequestError, install_error_handlers
+from blurline.api.forms import (
+    check_fields,
+    files_of,
+    open_form,
+    safe_filename,
+    text_of,
+    texts_of,
+)
 from blurline.api.intake import Choice, Entry, Intake
+from blurline.api.openapi import describe_errors_in_our_shape, errors, form_schema
 from blurline.api.reports import Reports
 from blurline.api.schemas import (
     BatchAnswer,
     BatchEntry,
     BatchProgress,
-    ErrorAnswer,
     ErrorBody,
     HealthAnswer,
     QueueAnswer,
@@ -34,7 +40,6 @@ from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.jobqueue import JobQueue
 from blurline.queue.presence import Presence
 from blurline.queue.stats import Stats
-from blurline.redaction.styles import Style
 from blurline.settings import Settings
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
@@ -42,6 +47,10 @@ from blurline.storage.objects import open_store
 
 BATCH_PARALLEL = 8
 """Files of one batch that are judged and stored at a time."""
+
+NO_PLACE = JobError(
+    "queue_full", "the queue took no more of this batch; send this file again later"
+)
 
 
 def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI:
@@ -74,16 +83,16 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         status_code=202,
         tags=["pictures"],
         summary="Hand in one picture",
-        responses=_errors(400, 413, 415, 422, 429, 503),
-        openapi_extra=_form("file", many=False, pipelines=pipelines),
+        responses=errors(400, 413, 415, 422, 429, 503),
+        openapi_extra=form_schema("file", many=False, pipelines=pipelines, settings=settings),
     )
     async def upload(request: Request) -> UploadAnswer:
         async with open_form(request, max_bytes=limits.max_bytes, max_files=1) as form:
             files = files_of(form, "file")
             if len(files) > 1:
                 raise RequestError("send one file, or use /batch-upload", code="too_many_files")
-            choice = await run_in_threadpool(_choose, intake, form, settings)
-            await run_in_threadpool(intake.free_places)
+            choice = await run_in_threadpool(_choose, intake, form, settings, "file")
+            await run_in_threadpool(intake.check_places)
             spec = await _keep_and_submit(intake, files[0], choice, limits)
         return UploadAnswer(
             job_id=spec.job_id,
@@ -98,8 +107,8 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         status_code=202,
         tags=["pictures"],
         summary="Hand in many pictures; a bad one does not sink the others",
-        responses=_errors(400, 413, 422, 429, 503),
-        openapi_extra=_form("files", many=True, pipelines=pipelines),
+        responses=errors(400, 413, 422, 429, 503),
+        openapi_extra=form_schema("files", many=True, pipelines=pipelines, settings=settings),
     )
     async def batch_upload(request: Request) -> BatchAnswer:
         most = settings.max_batch_files
@@ -108,24 +117,23 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             files = files_of(form, "files")
             if len(files) > most:
                 raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
-            choice = await run_in_threadpool(_choose, intake, form, settings)
-            free = await run_in_threadpool(intake.free_places)
+            choice = await run_in_threadpool(_choose, intake, form, settings, "files")
+            await run_in_threadpool(intake.check_places)
             entries = await _keep_all(intake, files, choice, limits)
-        entries = await run_in_threadpool(intake.fit, entries, free)
         specs = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
-        batch_id = await run_in_threadpool(intake.submit_batch, specs)
+        batch_id, accepted = await run_in_threadpool(intake.submit_batch, specs)
         return BatchAnswer(
             batch_id=batch_id,
-            submitted=len(specs),
-            rejected=len(entries) - len(specs),
-            jobs=[_batch_entry(entry) for entry in entries],
+            submitted=len(accepted),
+            rejected=len(entries) - len(accepted),
+            jobs=[_batch_entry(entry, accepted) for entry in entries],
         )
 
     @app.get(
         "/status/{job_id}",
         tags=["pictures"],
         summary="Where a job is, and its results",
-        responses=_errors(404, 503),
+        responses=errors(404, 503),
     )
     def status(job_id: str) -> StatusAnswer:
         return reports.status(job_id)
@@ -134,7 +142,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         "/batch/{batch_id}",
         tags=["pictures"],
         summary="How far a batch is",
-        responses=_errors(404, 503),
+        responses=errors(404, 503),
     )
     def batch(batch_id: str) -> BatchProgress:
         return reports.batch(batch_id)
@@ -146,7 +154,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         response_class=Response,
         responses={
             200: {"content": {kind.written.content_type: {} for kind in Kind}},
-            **_errors(404, 409, 503),
+            **errors(404, 409, 503),
         },
     )
     def result(job_id: str) -> Response:
@@ -157,12 +165,12 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
         return Response(picture, media_type=record.kind.written.content_type, headers=headers)
 
-    @app.get("/stats", tags=["service"], summary="The service in figures", responses=_errors(503))
+    @app.get("/stats", tags=["service"], summary="The service in figures", responses=errors(503))
     def stats_route() -> StatsAnswer:
         return reports.stats()
 
     @app.get(
-        "/queue-status", tags=["service"], summary="What waits and runs", responses=_errors(503)
+        "/queue-status", tags=["service"], summary="What waits and runs", responses=errors(503)
     )
     def queue_status() -> QueueAnswer:
         return reports.queue()
@@ -183,15 +191,16 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         page = generate_latest(metrics.REGISTRY) + generate_latest(shared)
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
+    describe_errors_in_our_shape(app)
     return app
 
 
-def _choose(intake: Intake, form: Any, settings: Settings) -> Choice:
-    """The form's options, with the settings' defaults for what it leaves out."""
-    targets = texts_of(form, "targets") or settings.default_targets.split(",")
+def _choose(intake: Intake, form: FormData, settings: Settings, files: str) -> Choice:
+    """The form's options, with the settings' defaults for what it leaves out or leaves empty."""
+    check_fields(form, {files, "targets", "style", "pipeline"})
     return intake.choose(
         pipeline=text_of(form, "pipeline", settings.default_pipeline),
-        targets=targets,
+        targets=texts_of(form, "targets", settings.default_targets),
         style=text_of(form, "style", settings.default_style),
     )
 
@@ -206,7 +215,7 @@ async def _keep_and_submit(
 
     def keep_and_submit() -> JobSpec:
         spec = intake.keep(data, safe_filename(file.filename), choice)
-        intake.submit([spec])
+        intake.submit_one(spec)
         return spec
 
     return await run_in_threadpool(keep_and_submit)
@@ -237,46 +246,15 @@ async def _keep_all(
     return entries
 
 
-def _batch_entry(entry: Entry) -> BatchEntry:
-    if isinstance(entry.outcome, JobSpec):
+def _batch_entry(entry: Entry, accepted: list[JobSpec]) -> BatchEntry:
+    outcome = entry.outcome
+    if isinstance(outcome, JobSpec) and outcome in accepted:
         return BatchEntry(
             filename=entry.filename,
-            job_id=entry.outcome.job_id,
+            job_id=outcome.job_id,
             status=JobStatus.SUBMITTED.value,
             error=None,
         )
-    error = ErrorBody(code=entry.outcome.code, message=entry.outcome.message)
+    reason = NO_PLACE if isinstance(outcome, JobSpec) else outcome
+    error = ErrorBody(code=reason.code, message=reason.message)
     return BatchEntry(filename=entry.filename, job_id=None, status="rejected", error=error)
-
-
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the error answers."""
-    return {
-        status: {
-            "model": ErrorAnswer,
-            "description": ", ".join(
-                code for code, known in STATUS_OF_CODE.items() if known == status
-            ),
-        }
-        for status in statuses
-    }
-
-
-def _form(field: str, *, many: bool, pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
-    """OpenAPI's description of an upload's form, which is read by hand to keep its limits."""
-    targets = sorted({name for pipeline in pipelines.values() for name in pipeline.targets})
-    picture = {"type": "string", "format": "binary"}
-    properties: dict[str, Any] = {
-        field: {"type": "array", "items": picture} if many else picture,
-        "targets": {
-            "type": "string",
-            "description": "what to blur, comma-separated, of: " + ", ".join(targets),
-            "examples": ["face,car"],
-        },
-        "style": {"type": "string", "enum": [style.value for style in Style]},
-        "pipeline": {"type": "string", "enum": list(pipelines)},
-    }
-    schema = {"type": "object", "required": [field], "properties": properties}
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-    }

@@ -1,12 +1,13 @@
 """Multipart uploads as they come off the wire, within limits that the sender can't talk around."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import PurePath
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from blurline.api.errors import RequestError
@@ -15,7 +16,10 @@ FORM_OVERHEAD = 64 * 1024
 """Bytes that option fields and part headers may add to the files of a request."""
 
 MAX_FIELDS = 100
+MAX_FILES = 10_000
 MAX_FILENAME = 255
+UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+"""Control characters, line separators, and the marks that turn the direction of writing."""
 
 
 @asynccontextmanager
@@ -35,7 +39,8 @@ async def open_form(request: Request, *, max_bytes: int, max_files: int) -> Asyn
         message = await request.receive()
         received += len(message.get("body", b""))
         if received > limit:
-            await _drain(request, limit)
+            if message.get("more_body", False):
+                await _drain(request, limit)
             raise RequestError(
                 f"the request is larger than {max_bytes} bytes", code="too_many_bytes"
             )
@@ -44,10 +49,13 @@ async def open_form(request: Request, *, max_bytes: int, max_files: int) -> Asyn
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise RequestError("send the picture as multipart/form-data", code="no_file")
-    # One file more than allowed is let in, so that the answer can say what the limit is.
+    # Files are counted by whoever asks for them, so that the answer can say what the limit is.
     limited = Request(request.scope, receive)
-    async with limited.form(max_files=max_files + 1, max_fields=MAX_FIELDS) as form:
-        yield form
+    try:
+        async with limited.form(max_files=max(max_files, MAX_FILES), max_fields=MAX_FIELDS) as form:
+            yield form
+    except ClientDisconnect as error:
+        raise RequestError("the sender hung up", code="bad_request") from error
 
 
 def files_of(form: FormData, field: str) -> list[UploadFile]:
@@ -62,23 +70,36 @@ def files_of(form: FormData, field: str) -> list[UploadFile]:
     return files
 
 
+def check_fields(form: FormData, known: Collection[str]) -> None:
+    """Return if the form has no other fields: a mistyped option must not pass for none.
+
+    Raises:
+        RequestError: `bad_option`.
+    """
+    if set(form) - set(known):
+        raise RequestError(f"the form may hold only {', '.join(sorted(known))}", code="bad_option")
+
+
 def text_of(form: FormData, field: str, default: str) -> str:
-    """The field's text, or `default` where it is missing or empty.
+    """The field's text in lower case, or `default` where it is missing or empty.
 
     Raises:
         RequestError: `bad_option`, the field holds a file.
     """
-    return ",".join(texts_of(form, field)) or default
+    texts = [value for value in form.getlist(field) if value]
+    if not all(isinstance(value, str) for value in texts):
+        raise RequestError(f"{field} must be text, not a file", code="bad_option")
+    return ",".join(str(value).strip().lower() for value in texts) or default
 
 
-def texts_of(form: FormData, field: str) -> list[str]:
-    """The texts of all fields of that name, each split at its commas, in lower case."""
-    texts = []
-    for value in form.getlist(field):
-        if not isinstance(value, str):
-            raise RequestError(f"{field} must be text, not a file", code="bad_option")
-        texts += [part.strip().lower() for part in value.split(",")]
-    return [text for text in texts if text]
+def texts_of(form: FormData, field: str, default: str) -> list[str]:
+    """The texts of all fields of that name, or of `default`, each split at its commas.
+
+    Raises:
+        RequestError: `bad_option`, the field holds a file.
+    """
+    parts = (part.strip() for part in text_of(form, field, default).split(","))
+    return [part for part in parts if part]
 
 
 def safe_filename(name: str | None) -> str:
@@ -87,9 +108,9 @@ def safe_filename(name: str | None) -> str:
     It is only ever shown again, never used as a path.
     """
     last = PurePath((name or "").replace("\\", "/")).name
-    printable = re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", last)
+    printable = re.sub(UNPRINTABLE, "", last)
     printable = printable.encode("utf-8", "replace").decode("utf-8")
-    return printable[:MAX_FILENAME] or "upload"
+    return "upload" if printable in ("", ".", "..") else printable[:MAX_FILENAME]
 
 
 async def _drain(request: Request, most: int) -> None:

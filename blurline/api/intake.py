@@ -83,20 +83,15 @@ class Intake:
             chosen.check_models(options, loaded)
         return Choice(chosen, options)
 
-    def free_places(self) -> int:
-        """How many jobs the queue still takes, at least one.
+    def check_places(self) -> None:
+        """Return if the queue takes another job, so that nothing is stored in vain.
 
         Raises:
-            QueueFullError: none.
+            QueueFullError: it does not.
             QueueUnavailableError: Redis is away.
         """
-        free = self._capacity - self._queue.depth()
-        if free <= 0:
-            raise QueueFullError(
-                f"the queue holds its {self._capacity} jobs; try again later",
-                retry_after=self._retry_after(),
-            )
-        return free
+        if self._queue.depth() >= self._capacity:
+            raise self._full()
 
     def keep(self, data: bytes, filename: str, choice: Choice) -> JobSpec:
         """Judge the picture and store it; the job still has to be submitted.
@@ -128,48 +123,58 @@ class Intake:
         except PictureError as error:
             return Entry(filename, JobError(error.code, error.message))
 
-    def fit(self, entries: Sequence[Entry], free: int) -> list[Entry]:
-        """The entries of which at most `free` are jobs; the pictures of the others are removed."""
-        kept = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
-        surplus = kept[free:]
-        self.forget(surplus)
-        full = JobError("queue_full", "the queue took no more of this batch; send it again later")
-        return [
-            Entry(entry.filename, full) if entry.outcome in surplus else entry for entry in entries
-        ]
+    def submit(self, specs: Sequence[JobSpec]) -> list[JobSpec]:
+        """Queue jobs whose pictures are stored; the pictures of those that are not are removed.
 
-    def submit(self, specs: Sequence[JobSpec]) -> None:
-        """Queue jobs whose pictures are stored: all, or none and their pictures are removed.
+        Returns:
+            The jobs that found a place in the queue.
 
         Raises:
-            QueueUnavailableError: Redis is away.
+            QueueUnavailableError: Redis is away; nothing was queued.
         """
         if not specs:
-            return
+            return []
         try:
-            self._queue.submit(specs)
+            refused = self._queue.submit(specs)
         except BlurlineError:
             self.forget(specs)
             raise
+        self.forget(refused)
+        return [spec for spec in specs if spec not in refused]
 
-    def submit_batch(self, specs: Sequence[JobSpec]) -> str:
-        """Queue the jobs of a batch and return the batch's id.
+    def submit_one(self, spec: JobSpec) -> None:
+        """Queue one job.
+
+        Raises:
+            QueueFullError: the queue has become full since `check_places`.
+            QueueUnavailableError: Redis is away.
+        """
+        if not self.submit([spec]):
+            raise self._full()
+
+    def submit_batch(self, specs: Sequence[JobSpec]) -> tuple[str, list[JobSpec]]:
+        """Queue the jobs of a batch.
+
+        Returns:
+            The batch's id, and the jobs that found a place in the queue.
 
         Raises:
             QueueUnavailableError, StoreUnavailableError: nothing was queued.
         """
-        batch_id = str(uuid4())
+        batch_id, now = str(uuid4()), time.time()
         try:
-            self._records.write_batch(batch_id, [spec.job_id for spec in specs], time.time())
+            self._records.write_batch(batch_id, [spec.job_id for spec in specs], now)
         except TemporaryError:
             self.forget(specs)
             raise
         try:
-            self.submit(specs)
+            accepted = self.submit(specs)
         except TemporaryError:
             self._records.delete_batch(batch_id)
             raise
-        return batch_id
+        if len(accepted) < len(specs):
+            self._records.write_batch(batch_id, [spec.job_id for spec in accepted], now)
+        return batch_id, accepted
 
     def forget(self, specs: Sequence[JobSpec]) -> None:
         """Remove stored pictures that were not queued, as far as the store allows."""
@@ -178,6 +183,12 @@ class Intake:
                 self._store.delete(spec.original)
             except TemporaryError:
                 return
+
+    def _full(self) -> QueueFullError:
+        return QueueFullError(
+            f"the queue holds its {self._capacity} jobs; try again later",
+            retry_after=self._retry_after(),
+        )
 
     def _retry_after(self) -> int:
         estimate = self._reports.queue().estimated_seconds

@@ -129,7 +129,7 @@ class Reports:
         except QueueUnavailableError:
             states = [None] * len(job_ids)
         jobs = [
-            BatchJob(job_id=job_id, status=state.status if state else self._ended_as(job_id))
+            BatchJob(job_id=job_id, status=self._status_of(job_id, state))
             for job_id, state in zip(job_ids, states, strict=True)
         ]
         counts = {status: sum(job.status is status for job in jobs) for status in JobStatus}
@@ -216,12 +216,11 @@ class Reports:
         return HealthAnswer(status=status, dependencies=dependencies, targets=targets)
 
     def loaded_models(self) -> frozenset[str] | None:
-        """Names of the networks that some living worker has loaded; None while none is alive."""
-        asked_at, models = self._models
+        """Names of the networks that all living workers have loaded; None while none is alive."""
+        asked_at, _ = self._models
         if time.monotonic() - asked_at >= MODELS_SECONDS:
             workers = self._presence.alive()
-            models = frozenset(name for worker in workers for name in worker.models)
-            self._models = (time.monotonic(), models if workers else None)
+            self._models = (time.monotonic(), _loaded_everywhere(workers) if workers else None)
         return self._models[1]
 
     def _state(self, job_id: str) -> tuple[JobState | None, QueueUnavailableError | None]:
@@ -231,13 +230,18 @@ class Reports:
         except QueueUnavailableError as error:
             return None, error
 
-    def _ended_as(self, job_id: str) -> JobStatus | None:
+    def _status_of(self, job_id: str, state: JobState | None) -> JobStatus | None:
+        """As `status` tells it: of a job that the queue calls failed its record knows better."""
+        if state is not None and state.status is not JobStatus.FAILED:
+            return state.status
         record = self._records.find(job_id)
-        return record.status if record else None
+        if record is not None:
+            return record.status
+        return None if state is None else state.status
 
     def _targets(self, workers: list[WorkerReport]) -> dict[str, Dependency]:
-        """For each target whether its network is loaded somewhere."""
-        loaded = {name for worker in workers for name in worker.models}
+        """For each target whether its network is loaded in all workers: any may get the job."""
+        loaded = _loaded_everywhere(workers)
         answer = {}
         for pipeline in self._pipelines.values():
             for name, target in pipeline.targets.items():
@@ -269,6 +273,11 @@ def _answer(record: JobRecord) -> StatusAnswer:
     )
 
 
+def _loaded_everywhere(workers: list[WorkerReport]) -> frozenset[str]:
+    models = [frozenset(worker.models) for worker in workers]
+    return frozenset.intersection(*models) if models else frozenset()
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
@@ -295,6 +304,6 @@ def _checked_id(text: str, noun: str) -> str:
     Raises:
         RequestError: `not_found`.
     """
-    if not UUID.fullmatch(text):
+    if not UUID.fullmatch(text.lower()):
         raise RequestError(f"there is no {noun} of that id", code="not_found")
-    return text
+    return text.lower()

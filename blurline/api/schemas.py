@@ -114,7 +114,7 @@ class StatusAnswer(BaseModel):
 class QueueAnswer(BaseModel):
     """What waits and what runs."""
 
-    depth: int = Field(description="jobs that wait")
+    depth: int = Field(description="jobs that wait", examples=[12])
     capacity: int = Field(description="jobs that may wait before uploads are answered 429")
     retrying: int = Field(description="jobs that wait for their next try")
     processing: int
@@ -191,6 +191,8 @@ class Dependency(BaseModel):
 class HealthAnswer(BaseModel):
     """Whether all that the service needs is there."""
 
-    status: str = Field(description="ok, degraded (takes uploads, but something lacks) or down")
+    status: str = Field(
+        description="ok, degraded (takes uploads, but something lacks) or down", examples=["ok"]
+    )
     dependencies: dict[str, Dependency]
     targets: dict[str, Dependency] = Field(description="what can be blurred")

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -125,15 +127,15 @@ def _table(outcomes: list[Outcome]) -> Table:
     table = Table("photo", "faces blurred", "cars blurred", "objects found", "ms")
     for outcome in outcomes:
         if outcome.status is None or outcome.error is not None:
-            table.add_row(outcome.photo.name, f"[red]{outcome.error}")
+            table.add_row(escape(outcome.photo.name), f"[red]{escape(outcome.error or '')}")
             continue
         results = outcome.status["results"]
         counts = results["blur_metadata"]["counts"]
-        objects = results["detection_metadata"]["objects"]
+        objects = (results["detection_metadata"] or {"objects": []})["objects"]
         labels = [found["label"] for found in objects]
         named = ", ".join(f"{labels.count(label)} {label}" for label in sorted(set(labels)))
         table.add_row(
-            outcome.photo.name,
+            escape(outcome.photo.name),
             str(counts.get("face", "-")),
             str(counts.get("car", "-")),
             named or "none",
@@ -145,11 +147,15 @@ def _table(outcomes: list[Outcome]) -> Table:
 def _write_results(outcomes: list[Outcome], output: Path) -> None:
     """The blurred pictures, what was found in them, and the contact sheet."""
     done = [outcome for outcome in outcomes if outcome.picture is not None]
+    used: Counter[str] = Counter()
     for outcome in done:
         if outcome.picture is not None and outcome.status is not None:
-            (output / f"blurred_{outcome.photo.name}").write_bytes(outcome.picture)
+            used[outcome.photo.name] += 1
+            number = used[outcome.photo.name]
+            name = f"blurred_{f'{number}_' if number > 1 else ''}{outcome.photo.name}"
+            (output / name).write_bytes(outcome.picture)
             details = json.dumps(outcome.status, indent=1)
-            (output / f"blurred_{outcome.photo.name}.json").write_text(details, encoding="utf-8")
+            (output / f"{name}.json").write_text(details, encoding="utf-8")
     rows = [
         (o.photo.read_bytes(), o.picture, o.status["results"])
         for o in done

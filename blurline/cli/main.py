@@ -1,7 +1,6 @@
 """The command `blurline` and its sub-commands."""
 
 import signal
-import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -9,16 +8,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from blurline import __version__
 from blurline.cli.demo import run_demo
 from blurline.cli.redact import redact_all
-from blurline.errors import BlurlineError
+from blurline.errors import BlurlineError, OptionError
 from blurline.log import configure_logging
 from blurline.models import wheels
 from blurline.models.catalogue import catalogue
 from blurline.models.wheels import WheelMember
 from blurline.queue.service import run_worker
+from blurline.redaction.styles import Style as Styles
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import running_stack
 from pipeline_architecture import pipelines
@@ -47,7 +48,7 @@ def main() -> None:
     try:
         app()
     except BlurlineError as error:
-        messages.print(f"[red]blurline:[/] {error.message}", highlight=False, soft_wrap=True)
+        messages.print(Text.assemble(("blurline:", "red"), " ", error.message), soft_wrap=True)
         raise SystemExit(2) from error
 
 
@@ -93,12 +94,16 @@ def redact(
 
         blurline redact photos/ blurred/ --targets face,car,person > found.jsonl
     """
+    styles = [known.value for known in Styles]
+    if style is not None and style.lower() not in styles:
+        raise OptionError(f"--style must be one of {', '.join(styles)}")
     settings = _settings(
         default_targets=targets,
         default_style=style,
         default_pipeline=pipeline,
         worker_threads=threads,
     )
+    _pull_missing(settings)
     failed = redact_all(source, target, settings, pipelines(settings), again=again)
     if failed:
         raise typer.Exit(1)
@@ -116,19 +121,18 @@ def up(
     Without REDIS_URL it brings its own Valkey, without S3_BUCKET it keeps pictures in a folder.
     """
     settings = _settings(port=port, host=host, data_dir=data_dir, num_workers=workers)
-    _pull_missing(settings)
-    stopping = threading.Event()
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    with running_stack(settings, {}) as stack:
-        typer.echo(f"blurline is up: {stack.url} (API description at {stack.url}/docs)")
-        typer.echo(f"pictures and queue: {settings.data_dir.resolve()}; Ctrl+C stops it")
-        stack.supervisor.watch(stopping.is_set)
-        typer.echo("stopping: running jobs are finished first")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _pull_missing(settings)
+        with running_stack(settings, {}) as stack:
+            typer.echo(f"blurline is up: {stack.url} (API description at {stack.url}/docs)")
+            typer.echo(f"pictures and queue: {settings.data_dir.resolve()}; Ctrl+C stops it")
+            try:
+                stack.supervisor.watch(lambda: False)
+            except KeyboardInterrupt:
+                typer.echo("stopping: running jobs are finished first")
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -153,6 +157,7 @@ def demo(
     prints a table, writes a contact sheet of before and after, and stops everything again.
     """
     settings = _settings(port=0, host="127.0.0.1")
+    signal.signal(signal.SIGTERM, _interrupt)
     _pull_missing(settings)
     if run_demo(photos, output, settings):
         raise typer.Exit(1)
@@ -193,6 +198,11 @@ def pull(
         path = _pull(name, settings)
         if not quiet:
             typer.echo(f"{name}: {path}")
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM as Ctrl+C, so that all that was started is stopped."""
+    raise KeyboardInterrupt
 
 
 def _settings(**overrides: Any) -> Settings:

@@ -3,8 +3,18 @@
 from pathlib import Path
 
 from blurline.errors import PictureError
+from blurline.imaging.header import Kind
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+KIND_OF_ENDING = {
+    ".jpg": Kind.JPEG,
+    ".jpeg": Kind.JPEG,
+    ".png": Kind.PNG,
+    ".webp": Kind.WEBP,
+    ".bmp": Kind.BMP,
+    ".tif": Kind.TIFF,
+    ".tiff": Kind.TIFF,
+    ".gif": Kind.GIF,
+}
 
 
 def pictures_in(source: Path) -> list[Path]:
@@ -17,9 +27,14 @@ def pictures_in(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise PictureError(f"there is no file or folder {source}", code="no_file")
-    found = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in ENDINGS]
+    found = [
+        path
+        for path in sorted(source.rglob("*"))
+        if path.suffix.lower() in KIND_OF_ENDING and path.is_file()
+    ]
     if not found:
         raise PictureError(
-            f"there are no pictures in {source} ({', '.join(sorted(ENDINGS))})", code="no_file"
+            f"there are no pictures in {source} ({', '.join(sorted(KIND_OF_ENDING))})",
+            code="no_file",
         )
     return found

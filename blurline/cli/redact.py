@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from blurline.cli.pictures import pictures_in
+from blurline.cli.pictures import KIND_OF_ENDING, pictures_in
 from blurline.errors import BlurlineError, OptionError
 from blurline.imaging.decode import decode
 from blurline.imaging.encode import encode
@@ -43,6 +43,8 @@ class Redactor:
     def redact(self, source: Path, target: Path) -> dict[str, Any]:
         """Write the redacted picture to `target`, whole or not at all, and say what was found.
 
+        The name of `target` decides the kind of file; an ending that says none keeps the source's.
+
         Raises:
             PictureError: the file can't be read as a picture.
         """
@@ -52,7 +54,8 @@ class Redactor:
         frame, _ = self.pipeline.run(Frame(decode(data, header)), self.options, self.detectors)
         if frame.redactions is None:
             raise BlurlineError("no stage of the pipeline blurs", code="not_redacted")
-        _write(target, encode(frame.pixels, header.kind, self.quality))
+        kind = KIND_OF_ENDING.get(target.suffix.lower(), header.kind)
+        _write(target, encode(frame.pixels, kind, self.quality))
         return {
             "file": str(source),
             "result": str(target),
@@ -78,16 +81,20 @@ def redact_all(
     Raises:
         BlurlineError: nothing was begun: an option, a network or the source is not right.
     """
-    redactor = _redactor(settings, pipelines)
     files = pictures_in(source)
-    pairs = [(file, _target(file, source, target)) for file in files]
-    if any(file.resolve() == result.resolve() for file, result in pairs):
+    pairs = _pairs(files, source, target)
+    if {file.resolve() for file in files} & {result.resolve() for _, result in pairs}:
         raise OptionError("the results would overwrite the pictures: name another folder")
+    if any(result.suffix.lower() == f".{Kind.GIF.extension}" for _, result in pairs):
+        raise OptionError("results are not written as GIF: give the result's name another ending")
+    if source.is_dir() and target.exists() and not target.is_dir():
+        raise OptionError(f"{target} is a file: name a folder for the results")
+    redactor = _redactor(settings, pipelines)
     waiting = [pair for pair in pairs if again or not pair[1].exists()]
     console = Console(stderr=True)
     if len(waiting) < len(pairs):
         console.print(
-            f"{len(pairs) - len(waiting)} results are there already (--again redoes them)"
+            f"results that are there already: {len(pairs) - len(waiting)} (--again redoes them)"
         )
     threads = settings.worker_threads or 2 * usable_cores()
     failed = 0
@@ -98,7 +105,7 @@ def redact_all(
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
             progress.advance(task)
-    console.print(f"{len(waiting) - failed} pictures redacted, {failed} failed")
+    console.print(f"redacted: {len(waiting) - failed}, failed: {failed}")
     return failed
 
 
@@ -152,8 +159,23 @@ def _failure(source: Path, code: str, message: str) -> dict[str, Any]:
 def _target(file: Path, source: Path, target: Path) -> Path:
     """Where the result goes; a GIF's result is a PNG and is named so."""
     if source.is_file():
-        return target / _named(file) if target.is_dir() else target
+        return target / _named(file) if target.is_dir() or not target.suffix else target
     return target / file.relative_to(source).parent / _named(file)
+
+
+def _pairs(files: list[Path], source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Each picture with its result; one whose name is taken by another's keeps its whole name."""
+    pairs, taken = [], {_target(file, source, target) for file in files if not _is_gif(file)}
+    for file in files:
+        result = _target(file, source, target)
+        if _is_gif(file) and result in taken:
+            result = result.with_name(f"{file.name}.{Kind.PNG.extension}")
+        pairs.append((file, result))
+    return pairs
+
+
+def _is_gif(file: Path) -> bool:
+    return file.suffix.lower() == f".{Kind.GIF.extension}"
 
 
 def _named(file: Path) -> str:

@@ -85,6 +85,6 @@ def _decode_with_pillow(data: bytes, kind: Kind) -> Pixels:
         with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
             if image.mode.startswith("I;16"):  # Pillow would clip these at 255
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, 2)
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+            return np.array(image.convert("RGB"), dtype=np.uint8)  # Pillow's own is read-only
     except Exception as error:  # what Pillow's decoders raise for damaged data has no common base
         raise PictureError("the picture's data is damaged", code="corrupt_image") from error

@@ -190,6 +190,7 @@ def _unsupported(data: bytes) -> str | None:
         b"MM\0+": "BigTIFF",
         **{b"P%d" % n + end: "PNM" for n in range(1, 8) for end in (b"\n", b" ", b"\r", b"\t")},
         b"%PDF": "PDF",
+        b"%!PS": "EPS",
         b"\0\0\1\0": "ICO",
         b"\xff\x0a": "JPEG XL",
         b"\0\0\0\x0cJXL ": "JPEG XL",

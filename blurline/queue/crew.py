@@ -21,6 +21,10 @@ from blurline.queue.worker import HEARTBEAT_SECONDS, ImageWorker
 from blurline.settings import Settings
 
 KEEP_SECONDS = 1
+REPORT_SECONDS = 1
+TICK_SECONDS = 0.2
+"""How often the main thread looks whether it should stop; a signal does not wake it."""
+
 RECONNECT_SECONDS = (0.5, 1, 2, 5)
 """Waits between tries to reach Redis again; the last one repeats."""
 
@@ -43,6 +47,7 @@ class Crew:
         self._runner = runner
         self._models = models
         self._size = settings.worker_threads or 2 * usable_cores()
+        self._stop_requested = False
         self._stopping = threading.Event()
         self._workers: dict[int, ImageWorker] = {}
         self._queue: Queue = rq_queue(connect(redis_url), settings)
@@ -61,10 +66,8 @@ class Crew:
         log.info("worker %s has stopped", self.name)
 
     def stop(self) -> None:
-        """Take no new jobs. Safe to call from a signal handler and more than once."""
-        self._stopping.set()
-        for worker in list(self._workers.values()):
-            worker.stop()
+        """Take no new jobs. Safe to call from a signal handler: it takes no lock."""
+        self._stop_requested = True
 
     def _work(self, number: int) -> None:
         """One thread: an rq worker after the other, a new one whenever Redis was lost."""
@@ -82,6 +85,9 @@ class Crew:
                 worker.work(logging_level="WARNING")
             except RedisError as error:
                 log.warning("worker %s: Redis is away (%s)", self.name, type(error).__name__)
+            except Exception:
+                # A thread that ends is never replaced.
+                log.exception("worker %s: a thread was lost and begins anew", self.name)
             finally:
                 self._workers.pop(number, None)
                 connection.close()
@@ -89,27 +95,47 @@ class Crew:
             lost += 1
 
     def _look_after(self, threads: list[threading.Thread]) -> None:
-        """The main thread: heartbeats, presence and the keeping of the queue, once a second."""
-        keeper = Keeper(self._queue, self._runner)
+        """The main thread: heartbeats and presence, once a second."""
+        keeping = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        keeping.start()
         presence = Presence(self._queue.connection)
-        next_beat = 0.0
+        next_beat = next_report = 0.0
         while any(thread.is_alive() for thread in threads):
+            if self._stop_requested and not self._stopping.is_set():
+                self._stopping.set()
+                for worker in list(self._workers.values()):
+                    worker.stop()
+            now = time.monotonic()
             try:
-                if time.monotonic() >= next_beat:
-                    next_beat = time.monotonic() + HEARTBEAT_SECONDS
+                if now >= next_beat:
+                    next_beat = now + HEARTBEAT_SECONDS
                     for worker in list(self._workers.values()):
                         worker.beat()
-                presence.report(self._report())
-                keeper.keep()
-            except (RedisError, BlurlineError) as error:
-                log.debug("worker %s: %s while looking after it", self.name, type(error).__name__)
-            if self._stopping.wait(KEEP_SECONDS):
-                # Nothing wakes the main thread any more, but running jobs still need their beat.
-                time.sleep(KEEP_SECONDS / 4)
+                if now >= next_report:
+                    next_report = now + REPORT_SECONDS
+                    presence.report(self._report())
+            except RedisError as error:
+                log.debug("worker %s: Redis is away (%s)", self.name, type(error).__name__)
+            time.sleep(TICK_SECONDS)
         try:
             presence.leave(self.name)
         except RedisError:
             log.debug("worker %s: Redis is away, so it leaves without a word", self.name)
+
+    def _keep(self) -> None:
+        """The keeping of the queue, once a second.
+
+        In a thread of its own: it may wait for the store, and must not hold up the heartbeats,
+        without which living workers would be taken for dead.
+        """
+        keeper = Keeper(self._queue, self._runner)
+        while not self._stopping.wait(KEEP_SECONDS):
+            try:
+                keeper.keep()
+            except (RedisError, BlurlineError) as error:
+                log.debug("worker %s: %s while keeping", self.name, type(error).__name__)
+            except Exception:
+                log.exception("worker %s: the queue could not be kept", self.name)
 
     def _report(self) -> WorkerReport:
         return WorkerReport(

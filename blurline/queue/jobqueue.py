@@ -71,9 +71,31 @@ class JobQueue:
         self._queue = rq_queue(redis, settings)
 
     @answering()
-    def submit(self, specs: Sequence[JobSpec]) -> None:
-        """Put the jobs at the end of the queue, in one transaction: all of them or none."""
-        self._queue.enqueue_many([self._enqueue_data(spec) for spec in specs])
+    def submit(self, specs: Sequence[JobSpec]) -> list[JobSpec]:
+        """Put the jobs at the end of the queue, in one transaction: all of them or none.
+
+        Those beyond `max_queue_size` are taken out again, unless a worker was faster. So many
+        callers at once can't overfill the queue, and none of them waits for another.
+
+        Returns:
+            The jobs that found no place.
+        """
+        pipeline = self.redis.pipeline()
+        self._queue.enqueue_many([self._enqueue_data(spec) for spec in specs], pipeline=pipeline)
+        pipeline.llen(self._queue.key)
+        surplus = pipeline.execute()[-1] - self._settings.max_queue_size
+        return self._withdraw(specs[-surplus:]) if surplus > 0 else []
+
+    def _withdraw(self, specs: Sequence[JobSpec]) -> list[JobSpec]:
+        """Take jobs out of the queue; those that were still in it."""
+        pipeline = self.redis.pipeline()
+        for spec in specs:
+            pipeline.lrem(self._queue.key, 1, spec.job_id)
+        found = pipeline.execute()
+        withdrawn = [spec for spec, count in zip(specs, found, strict=True) if count]
+        if withdrawn:
+            self.redis.delete(*(Job.key_for(spec.job_id) for spec in withdrawn))
+        return withdrawn
 
     @answering()
     def depth(self) -> int:

@@ -1,6 +1,7 @@
 """What keeps the queue in order: jobs of dead workers and jobs that wait for their next try."""
 
 import logging
+import time
 from typing import Any
 
 from redis import Redis
@@ -14,6 +15,7 @@ from rq.worker_registration import clean_worker_registry
 
 from blurline.jobs.job import JobError, JobSpec
 from blurline.queue.task import JobRunner
+from blurline.queue.worker import ABANDONED_SECONDS
 
 LOCK_KEY = "blurline:keeper"
 LOCK_SECONDS = 30
@@ -21,6 +23,13 @@ LOCK_SECONDS = 30
 LOST = JobError(
     "worker_lost", "the workers that ran this job were lost each time; it will not be tried again"
 )
+
+# Once, whoever else does the same; and not a job that Redis has forgotten meanwhile.
+GIVE_BACK_SCRIPT = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) > 0 and redis.call('EXISTS', KEYS[3]) == 1 then
+    redis.call('LPUSH', KEYS[2], ARGV[1])
+end
+"""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +43,9 @@ class Keeper:
         self._runner = runner
         self._scheduler = RQScheduler([queue], connection=self._redis, serializer=queue.serializer)
         self._scheduler.prepare_registries([queue.name])
+        self._untaken = IntermediateQueue(queue.key, self._redis)
+        self._seen: dict[str, float] = {}
+        self._give_back = self._redis.register_script(GIVE_BACK_SCRIPT)
 
     def keep(self) -> None:
         """Put jobs of dead workers and jobs whose waiting time is over back into the queue."""
@@ -52,26 +64,33 @@ class Keeper:
                 log.warning("the keeper's lock ran out while it worked")
 
     def _abandoned(self, job: Job, *_: Any) -> None:
-        """A worker died with this job. rq tries it again, or, after the last try, gives it up."""
+        """A worker died with this job. rq tries it again, or, after the last try, gives it up.
+
+        It never raises: one job that nobody can read would keep all others from being saved.
+        """
         log.warning("job %s: its worker was lost, %d tries left", job.id, job.retries_left or 0)
-        if not job.retries_left:
-            self._runner.give_up(JobSpec.from_message(job.kwargs), LOST)
+        try:
+            # The worker may have died before it took the job off this list.
+            self._redis.lrem(self._untaken.key, 1, job.id)
+            if not job.retries_left:
+                self._runner.give_up(JobSpec.from_message(job.kwargs), LOST)
+        except Exception:
+            log.exception("job %s: it could not be given up in the records", job.id)
 
     def _requeue_untaken(self) -> None:
         """Give back jobs of workers that died between taking a job and starting it.
 
-        The job is seen there twice, one keeping apart, before it is moved: in between a living
-        worker has long started it.
+        A living worker starts a job within milliseconds.
         """
-        untaken = IntermediateQueue(self._queue.key, self._redis)
         running = set(self._queue.started_job_registry.get_job_ids(cleanup=False))
-        for job_id in untaken.get_job_ids():
-            if job_id in running or untaken.set_first_seen(job_id):
-                continue
-            if untaken.should_be_cleaned_up(job_id):
+        now = time.monotonic()
+        self._seen = {
+            job_id: self._seen.get(job_id, now)
+            for job_id in self._untaken.get_job_ids()
+            if job_id not in running
+        }
+        for job_id, since in self._seen.items():
+            if now - since >= ABANDONED_SECONDS:
                 log.warning("job %s: its worker was lost before it began", job_id)
-                with self._redis.pipeline() as pipeline:
-                    pipeline.lrem(untaken.key, 1, job_id)
-                    pipeline.lpush(self._queue.key, job_id)
-                    pipeline.delete(untaken.get_first_seen_key(job_id))
-                    pipeline.execute()
+                keys = [self._untaken.key, self._queue.key, Job.key_for(job_id)]
+                self._give_back(keys=keys, args=[job_id])

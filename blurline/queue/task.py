@@ -47,6 +47,9 @@ class JobRunner:
             raise
         if self._commit(processed.record):
             _observe(processed)
+        elif (earlier := self._records.find(spec.job_id)) is not None and earlier.error:
+            # Given up meanwhile, and that stays so; rq has to hear the same.
+            raise BlurlineError(earlier.error.message, code=earlier.error.code)
 
     def give_up(self, spec: JobSpec, error: JobError) -> None:
         """Commit that the job has failed, if the store can be reached; rq keeps it in any case."""

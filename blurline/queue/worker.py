@@ -7,10 +7,13 @@ import traceback
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
+from rq.exceptions import DequeueTimeout, StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import TimerDeathPenalty
+from rq.worker import WorkerStatus
 
 from blurline.queue.task import is_final
 
@@ -69,14 +72,36 @@ class ImageWorker(SimpleWorker):
         self._running = (job, execution, time.monotonic())
         try:
             self.perform_job(job, queue)
+        except RedisError as error:
+            # The job's end is in its record, or it has none: its next try finds that.
+            raise StopRequested from error
         finally:
             self._running = None
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
+        """A job, or None when it is time to stop.
+
+        rq's own loop goes on for ever while Redis is away, whoever asks it to stop; this one
+        leaves, and the crew connects anew.
+        """
+        self.set_state(WorkerStatus.IDLE)
         while not self._stop_requested:
-            found = super().dequeue_job_and_maintain_ttl(timeout, IDLE_SECONDS)
+            self.heartbeat()
+            try:
+                found = self.queue_class.dequeue_any(
+                    self.queues,
+                    IDLE_SECONDS,
+                    connection=self.connection,
+                    job_class=self.job_class,
+                    serializer=self.serializer,
+                    death_penalty_class=self.death_penalty_class,
+                )
+            except DequeueTimeout:
+                continue
+            except RedisError as error:
+                raise StopRequested from error
             if found is not None:
                 return found
         return None

@@ -1,6 +1,7 @@
 """Child processes: started in order, started again when they die, stopped in reverse order."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -14,6 +15,11 @@ RESTART_SECONDS = (0.5, 1, 2, 5, 10)
 
 STEADY_SECONDS = 30
 """A child that lived this long is started again at once."""
+
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2). The library is loaded here, since little may be done between fork and exec."""
+
+LIBC = ctypes.CDLL(None)
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +87,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             # A group of its own: Ctrl+C is for the supervisor, which stops the children in order.
             process_group=0,
+            preexec_fn=_die_with_parent,
         )
 
 
@@ -107,6 +114,11 @@ class Supervisor:
         """Stop all children, the last one started first."""
         while self._children:
             self._children.pop().stop()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel send SIGTERM when the supervisor dies: its children must not outlive it."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _cause(status: int) -> str:

@@ -37,17 +37,19 @@ class ObstoreStore:
         """See `Store.get`."""
         try:
             return self._ask(lambda: bytes(obstore.get(self._store, key).bytes()))
-        except (NotFoundError, FileNotFoundError):
+        except (NotFoundError, FileNotFoundError) as error:
+            if "NoSuchBucket" in str(error):
+                raise StoreUnavailableError("there is no bucket of that name") from error
             return None
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         """See `Store.put`."""
-        self._ask(lambda: self._put(key, data, content_type, "overwrite"))
+        self._write(key, data, content_type, "overwrite")
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """See `Store.create`: `If-None-Match: *` on S3, a hard link in a folder."""
         try:
-            self._ask(lambda: self._put(key, data, content_type, "create"))
+            self._write(key, data, content_type, "create")
         except (AlreadyExistsError, FileExistsError):
             return False
         return True
@@ -66,6 +68,13 @@ class ObstoreStore:
     def check(self) -> None:
         """See `Store.check`. Lists one key: that needs the server, the bucket and the rights."""
         self._ask(lambda: next(iter(obstore.list(self._store, "metadata", chunk_size=1)), None))
+
+    def _write(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
+        try:
+            self._ask(lambda: self._put(key, data, content_type, mode))
+        except (NotFoundError, FileNotFoundError) as error:
+            # Of a write S3 says so when the bucket itself is missing.
+            raise StoreUnavailableError("there is no bucket of that name") from error
 
     def _put(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
         attributes: Any = {"Content-Type": content_type} if self._keeps_attributes else None

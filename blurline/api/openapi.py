@@ -1,0 +1,75 @@
+"""The API's description of itself, where FastAPI can't know it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from blurline.api.errors import STATUS_OF_CODE
+from blurline.api.schemas import ErrorAnswer
+from blurline.redaction.styles import Style
+from blurline.settings import Settings
+from blurline.stages.pipeline import Pipeline
+
+
+def describe_errors_in_our_shape(app: FastAPI) -> None:
+    """Take out the 422 that FastAPI promises for every id: ids are text, so it never comes."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of the error answers."""
+    return {
+        status: {
+            "model": ErrorAnswer,
+            "description": ", ".join(
+                code for code, known in STATUS_OF_CODE.items() if known == status
+            ),
+        }
+        for status in statuses
+    }
+
+
+def form_schema(
+    field: str, *, many: bool, pipelines: Mapping[str, Pipeline], settings: Settings
+) -> dict[str, Any]:
+    """OpenAPI's description of an upload's form, which is read by hand to keep its limits."""
+    targets = sorted({name for pipeline in pipelines.values() for name in pipeline.targets})
+    picture = {"type": "string", "format": "binary"}
+    properties: dict[str, Any] = {
+        field: {"type": "array", "items": picture} if many else picture,
+        "targets": {
+            "type": "string",
+            "description": "what to blur, comma-separated, of: " + ", ".join(targets),
+            "default": settings.default_targets,
+            "examples": ["face,car"],
+        },
+        "style": {
+            "type": "string",
+            "description": "how it is blurred",
+            "enum": [style.value for style in Style],
+            "default": settings.default_style,
+        },
+        "pipeline": {
+            "type": "string",
+            "description": "which stages the picture goes through",
+            "enum": list(pipelines),
+            "default": settings.default_pipeline,
+        },
+    }
+    schema = {"type": "object", "required": [field], "properties": properties}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }

@@ -1,0 +1,256 @@
+"""`GET /status/{job_id}`: where a job is, from its upload until long after its end."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import pytest
+
+from blurline.inference.detector import Detectors
+from blurline.queue.connection import connect
+from blurline.queue.jobqueue import JobQueue
+from blurline.stages.frame import Frame, Options
+from blurline.stages.pipeline import Target
+from blurline.storage.objects import open_store
+from tests.parts import (
+    Taking,
+    ended,
+    image_worker,
+    job_spec,
+    refusal,
+    runner,
+    serving,
+    settings_for,
+    upload,
+)
+
+Start = Callable[..., httpx.Client]
+
+NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
+"""An id that nothing has."""
+
+FIELDS = {"job_id", "status", "updated_at", "results", "error"}
+RESULTS = {
+    "original_image_path",
+    "processed_image_path",
+    "processing_time",
+    "blur_metadata",
+    "detection_metadata",
+}
+
+
+def file_at(url: str) -> Path:
+    """The file that a `file://` URL names."""
+    parts = urlsplit(url)
+    assert (parts.scheme, parts.netloc) == ("file", "")
+    return Path(unquote(parts.path))
+
+
+def record_of(status: dict[str, Any], store: Path) -> dict[str, Any]:
+    """What the store keeps about a job."""
+    job_id = status["job_id"]
+    record: dict[str, Any] = json.loads(
+        (store / f"metadata/{job_id[:2]}/{job_id}.json").read_bytes()
+    )
+    return record
+
+
+def test_a_job_that_waits_is_submitted(taking: Taking, small_jpeg: bytes) -> None:
+    before = time.time()
+    job_id = upload(taking.client, small_jpeg)
+
+    status = taking.client.get(f"/status/{job_id}").json()
+
+    assert set(status) == FIELDS
+    assert status["job_id"] == job_id
+    assert status["status"] == "submitted"
+    # A server may round to whole seconds.
+    assert before - 1 < status["updated_at"] < time.time() + 1
+    assert status["results"] is None
+    assert status["error"] is None
+
+
+def test_a_job_that_runs_is_processing(redis_url: str, tmp_path: Path, small_jpeg: bytes) -> None:
+    settings, seen = settings_for(redis_url, tmp_path), []
+    spec = job_spec(pipeline="test", targets=())
+    open_store(settings).put(spec.original, small_jpeg, "image/jpeg")
+    JobQueue(connect(redis_url), settings).submit([spec])
+
+    with serving(settings) as client:
+
+        class Look:
+            """A stage that asks how its own job goes."""
+
+            name, targets = "look", MappingProxyType[str, Target]({})
+            models = required_models = frozenset[str]()
+
+            def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
+                seen.append(client.get(f"/status/{spec.job_id}").json())
+                return frame
+
+        with image_worker(settings, runner(settings, Look())) as worker:
+            worker.work(max_jobs=1)
+
+    assert [set(status) for status in seen] == [FIELDS]
+    assert seen[0]["status"] == "processing"
+    assert time.time() - 60 < seen[0]["updated_at"] < time.time() + 1
+
+
+def test_a_completed_job_tells_its_results(client: httpx.Client, bus: bytes) -> None:
+    before = time.time()
+
+    status = ended(client, upload(client, bus, "bus.jpg", targets="car,person"))
+
+    assert set(status) == FIELDS
+    assert status["status"] == "completed"
+    assert before - 1 < status["updated_at"] < time.time() + 1
+    assert status["error"] is None
+    results = status["results"]
+    assert set(results) >= RESULTS
+    assert 0 < results["processing_time"] < time.time() - before
+
+
+def test_what_was_blurred_is_told_in_pixels(client: httpx.Client, bus: bytes) -> None:
+    results = ended(client, upload(client, bus, targets="car,person"))["results"]
+
+    blurred = results["blur_metadata"]
+    assert set(blurred) == {"targets", "style", "counts", "regions"}
+    assert blurred["targets"] == ["car", "person"]
+    assert blurred["style"] == "mosaic"
+    named = [region["target"] for region in blurred["regions"]]
+    assert blurred["counts"] == {"car": named.count("car"), "person": named.count("person")}
+    assert min(blurred["counts"].values()) >= 1
+    for region in blurred["regions"]:
+        assert set(region) == {"target", "confidence", "box"}
+        assert 0 < region["confidence"] <= 1
+        left, top, right, bottom = region["box"]
+        assert all(isinstance(edge, int) for edge in region["box"])
+        assert 0 <= left < right <= 810
+        assert 0 <= top < bottom <= 1080
+
+
+def test_what_was_seen_is_told_in_pixels(client: httpx.Client, bus: bytes) -> None:
+    results = ended(client, upload(client, bus, targets="face"))["results"]
+
+    seen = results["detection_metadata"]
+    assert set(seen) == {"count", "objects"}
+    assert seen["count"] == len(seen["objects"])
+    assert {"bus", "person"} <= {found["label"] for found in seen["objects"]}
+    for found in seen["objects"]:
+        assert set(found) == {"label", "confidence", "box"}
+        assert 0 < found["confidence"] <= 1
+        left, top, right, bottom = found["box"]
+        assert 0 <= left < right <= 810
+        assert 0 <= top < bottom <= 1080
+
+
+def test_the_paths_of_a_result_are_urls_of_its_files(client: httpx.Client, bus: bytes) -> None:
+    job_id = upload(client, bus)
+
+    results = ended(client, job_id)["results"]
+
+    original = file_at(results["original_image_path"])
+    processed = file_at(results["processed_image_path"])
+    assert original.read_bytes() == bus
+    assert processed.read_bytes() == client.get(f"/result/{job_id}").content
+    assert "/original/" in original.as_posix()
+    assert "/processed/" in processed.as_posix()
+
+
+def test_the_stored_metadata_say_the_same_as_the_status(client: httpx.Client, bus: bytes) -> None:
+    status = ended(client, upload(client, bus, "bus.jpg"))
+    store = file_at(status["results"]["original_image_path"]).parents[2]
+
+    record = record_of(status, store)
+
+    assert {name: record[name] for name in FIELDS} == status
+    assert record["filename"] == "bus.jpg"
+    assert record["file_size"] == len(bus)
+
+
+def test_a_damaged_picture_fails_with_the_reason(client: httpx.Client, bus: bytes) -> None:
+    status = ended(client, upload(client, bus[: len(bus) // 2]))
+
+    assert set(status) == FIELDS
+    assert status["status"] == "failed"
+    assert status["results"] is None
+    assert set(status["error"]) == {"code", "message"}
+    assert status["error"]["code"] == "corrupt_image"
+
+
+def test_a_completed_job_is_known_when_redis_has_forgotten_it(
+    client: httpx.Client, forget: Callable[[str], None], small_jpeg: bytes
+) -> None:
+    job_id = upload(client, small_jpeg)
+    before = ended(client, job_id)
+
+    forget(job_id)
+
+    assert client.get(f"/status/{job_id}").json() == before
+    assert client.get(f"/result/{job_id}").status_code == 200
+
+
+def test_a_failed_job_is_known_when_redis_has_forgotten_it(
+    client: httpx.Client, forget: Callable[[str], None], bus: bytes
+) -> None:
+    job_id = upload(client, bus[: len(bus) // 2])
+    before = ended(client, job_id)
+
+    forget(job_id)
+
+    assert client.get(f"/status/{job_id}").json() == before
+
+
+def test_a_completed_job_is_known_while_redis_is_away(
+    client: httpx.Client, tmp_path: Path, small_jpeg: bytes
+) -> None:
+    before = ended(client, upload(client, small_jpeg))
+    store = file_at(before["results"]["original_image_path"]).parents[2]
+    settings = settings_for(f"unix://{tmp_path}/nobody.sock", tmp_path, store_url=store.as_uri())
+
+    with serving(settings) as lonely:
+        answer = lonely.get(f"/status/{before['job_id']}")
+
+    assert answer.status_code == 200
+    assert answer.json() == before
+
+
+def test_a_job_is_not_unknown_because_redis_is_away(tmp_path: Path) -> None:
+    with serving(settings_for(f"unix://{tmp_path}/nobody.sock", tmp_path)) as client:
+        answer = client.get(f"/status/{NOBODY}")
+
+    assert refusal(answer) == (503, "queue_unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_a_job_is_not_unknown_because_the_store_is_away(idle_client: Start, tmp_path: Path) -> None:
+    client = idle_client()
+    shutil.rmtree(tmp_path / "store")
+
+    assert refusal(client.get(f"/status/{NOBODY}")) == (503, "store_unavailable")
+
+
+@pytest.mark.parametrize(
+    "job_id",
+    [
+        NOBODY,
+        "x",
+        "%2e%2e",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "..%5c..%5cboot.ini",
+        "%00",
+        "*",
+        "a" * 5000,
+        f"{NOBODY}.json",
+        f"{NOBODY}%0a",
+        f"batches%2f{NOBODY}",
+    ],
+)
+def test_an_unknown_job_is_answered_404(refusing: httpx.Client, job_id: str) -> None:
+    assert refusal(refusing.get(f"/status/{job_id}")) == (404, "not_found")

@@ -1,0 +1,212 @@
+"""Jobs and their records, and the way of one picture from the store back to the store."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+from uuid import uuid4
+
+import pytest
+
+from blurline.errors import BlurlineError, StoreUnavailableError
+from blurline.imaging.header import Kind, Limits, read_header
+from blurline.inference.detector import Detectors
+from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed, failed
+from blurline.jobs.processor import Processor
+from blurline.jobs.records import Records
+from blurline.models.load import load_detectors
+from blurline.queue.service import inference
+from blurline.redaction.styles import Style
+from blurline.settings import load_settings
+from blurline.stages.blur import Blur
+from blurline.stages.detect import Detect
+from blurline.stages.pipeline import Pipeline
+from blurline.storage import keys
+from blurline.storage.objects import open_store
+from blurline.storage.store import Store
+from pipeline_architecture import pipelines
+from tests.parts import files_below, job_spec
+
+LIMITS = Limits(50_000_000, 100_000_000)
+ONLY_LOOKS = Pipeline("only_looks", "Blurs nothing", (Detect("yolo11n"),))
+RESULTS = {"processing_time": 0.1, "blur_metadata": {"counts": {"face": 1}}}
+BROKEN = JobError("corrupt_image", "the picture's data is damaged")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(load_settings(data_dir=tmp_path))
+
+
+@pytest.fixture
+def records(store: Store) -> Records:
+    return Records(store)
+
+
+@pytest.fixture(scope="module")
+def detectors() -> Detectors:
+    return load_detectors(["yunet", "yolo11n"], inference(load_settings()))
+
+
+@pytest.fixture
+def processor(store: Store, detectors: Detectors) -> Processor:
+    known = {**pipelines(load_settings()), ONLY_LOOKS.name: ONLY_LOOKS}
+    return Processor(store, known, detectors, LIMITS, quality=90)
+
+
+def written(folder: Path) -> list[Path]:
+    """What a worker has left in the store."""
+    places = (folder / "store" / place for place in ("processed", "metadata"))
+    return [file for place in places for file in files_below(place)]
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("style", Style)
+def test_a_job_comes_through_the_queue_as_it_was(kind: Kind, style: Style) -> None:
+    job = job_spec(kind=kind, style=style)
+    assert JobSpec.from_message(json.loads(json.dumps(job.to_message()))) == job
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_record_is_read_as_it_was_written(kind: Kind) -> None:
+    job = job_spec(kind=kind)
+    for record in (completed(job, RESULTS, 1_700_000_001.5), failed(job, BROKEN, 1_700_000_001.5)):
+        assert JobRecord.from_json(record.to_json()) == record
+
+
+def test_a_job_that_has_not_ended_has_no_record(records: Records) -> None:
+    assert records.find(str(uuid4())) is None
+
+
+@pytest.mark.parametrize("first", [JobStatus.COMPLETED, JobStatus.FAILED])
+@pytest.mark.parametrize("second", [JobStatus.COMPLETED, JobStatus.FAILED])
+def test_the_first_end_of_a_job_is_its_only_one(
+    records: Records, first: JobStatus, second: JobStatus
+) -> None:
+    job = job_spec()
+    ends = [
+        completed(job, RESULTS, now) if status is JobStatus.COMPLETED else failed(job, BROKEN, now)
+        for status, now in ((first, 1.0), (second, 2.0))
+    ]
+    assert [records.commit(end) for end in ends] == [True, False]
+    assert records.find(job.job_id) == ends[0]
+
+
+def test_of_many_that_end_a_job_at_once_one_wins(records: Records) -> None:
+    workers = 16
+    for _ in range(10):
+        job, barrier = job_spec(), Barrier(workers)
+        ends = [
+            completed(job, RESULTS, now) if now % 2 else failed(job, BROKEN, now)
+            for now in map(float, range(workers))
+        ]
+
+        def commit(record: JobRecord, barrier: Barrier = barrier) -> bool:
+            barrier.wait()
+            return records.commit(record)
+
+        with ThreadPoolExecutor(workers) as pool:
+            won = list(pool.map(commit, ends))
+        assert won.count(True) == 1
+        assert records.find(job.job_id) == ends[won.index(True)]
+
+
+def test_a_batch_is_known_until_it_is_deleted(records: Records) -> None:
+    batch_id, jobs = str(uuid4()), [str(uuid4()) for _ in range(3)]
+    assert records.find_batch(batch_id) is None
+    records.write_batch(batch_id, jobs, 1.0)
+    assert records.find_batch(batch_id) == jobs
+    records.delete_batch(batch_id)
+    assert records.find_batch(batch_id) is None
+
+
+def test_a_processed_picture_is_stored_before_its_record(
+    store: Store, processor: Processor, zidane: bytes, tmp_path: Path
+) -> None:
+    job = job_spec()
+    store.put(job.original, zidane, "image/jpeg")
+    record = processor.process(job).record
+    assert record.status is JobStatus.COMPLETED
+    assert record.results is not None
+    key = keys.processed(job.job_id, job.kind)
+    assert record.results["processed_image_path"] == store.url(key)
+    assert record.results["original_image_path"] == store.url(job.original)
+    picture = store.get(key)
+    assert picture is not None
+    header = read_header(picture, LIMITS)
+    assert (header.width, header.height) == (1280, 720)
+    assert files_below(tmp_path / "store" / "metadata") == []
+
+
+def test_the_original_stays_as_it_was_sent(
+    store: Store, processor: Processor, zidane: bytes
+) -> None:
+    job = job_spec()
+    store.put(job.original, zidane, "image/jpeg")
+    processor.process(job)
+    assert store.get(job.original) == zidane
+
+
+@pytest.mark.parametrize(
+    ("picture", "others", "code"),
+    [
+        ("none", {}, "original_missing"),
+        ("torn", {}, "corrupt_image"),
+        ("whole", {"pipeline": "only_looks", "targets": ()}, "not_redacted"),
+        ("whole", {"pipeline": "of_tomorrow"}, "bad_option"),
+        ("whole", {"targets": ("face", "of_tomorrow")}, "bad_option"),
+        ("whole", {"targets": ("license_plate",)}, "model_missing"),
+    ],
+)
+def test_a_job_that_can_not_be_done_stores_nothing(
+    store: Store,
+    processor: Processor,
+    zidane: bytes,
+    tmp_path: Path,
+    picture: str,
+    others: dict[str, object],
+    code: str,
+) -> None:
+    job = job_spec(**others)
+    if picture != "none":
+        store.put(job.original, zidane if picture == "whole" else zidane[:5000], "image/jpeg")
+    with pytest.raises(BlurlineError) as caught:
+        processor.process(job)
+    assert caught.value.code == code
+    assert written(tmp_path) == []
+
+
+@pytest.mark.parametrize("missing", ["yunet", "yolo11n"])
+def test_a_target_is_never_left_out_because_its_network_is_missing(
+    store: Store,
+    processor: Processor,
+    detectors: Detectors,
+    zidane: bytes,
+    tmp_path: Path,
+    missing: str,
+) -> None:
+    job = job_spec(pipeline="blur")
+    store.put(job.original, zidane, "image/jpeg")
+    without = {name: detector for name, detector in detectors.items() if name != missing}
+    with pytest.raises(BlurlineError) as caught:
+        replace(processor, detectors=without).process(job)
+    assert caught.value.code == "model_missing"
+    assert written(tmp_path) == []
+
+
+def test_a_store_that_goes_away_meanwhile_is_worth_another_try(
+    store: Store, processor: Processor, small_jpeg: bytes, tmp_path: Path
+) -> None:
+    class Leaving(Blur):
+        """The stage of a picture whose store goes away while it is treated."""
+
+        def run(self, frame, options, detectors):  # type: ignore[no-untyped-def]
+            (tmp_path / "store").rename(tmp_path / "elsewhere")
+            return super().run(frame, options, detectors)
+
+    job = job_spec(pipeline="leaving", targets=())
+    store.put(job.original, small_jpeg, "image/jpeg")
+    leaving = {"leaving": Pipeline("leaving", "", (Leaving({}),))}
+    with pytest.raises(StoreUnavailableError):
+        replace(processor, pipelines=leaving).process(job)

@@ -1,0 +1,628 @@
+"""How jobs end whatever becomes of their workers: first one worker in this very thread, whose
+death is played without waiting for it, then real processes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+from rq.job import Job
+
+from blurline.jobs.job import JobRecord, JobSpec, JobStatus
+from blurline.jobs.records import Records
+from blurline.models.catalogue import find
+from blurline.models.wheels import WheelMember
+from blurline.queue.connection import connect
+from blurline.queue.jobqueue import RETRY_SECONDS, TASK, JobQueue, rq_queue
+from blurline.queue.keeper import Keeper
+from blurline.queue.stats import Stats, Totals
+from blurline.queue.task import JobRunner
+from blurline.queue.worker import ImageWorker
+from blurline.settings import Settings, load_settings
+from blurline.storage.objects import open_store
+from tests.parts import (
+    ROOT,
+    ValkeyServer,
+    ended,
+    environment_of,
+    eventually,
+    files_below,
+    free_port,
+    image_worker,
+    job_spec,
+    refusal,
+    runner,
+    serving,
+    settings_for,
+    upload,
+    worker,
+)
+
+LATER = timedelta(minutes=2)
+
+
+class Scene:
+    """A queue, its keeper, and one worker in this thread whose jobs need no network."""
+
+    def __init__(self, settings: Settings, *stages: Any) -> None:
+        self.settings = settings
+        self.redis: Redis = connect(settings.redis_url or "")
+        self.queue = JobQueue(self.redis, settings)
+        self.store = open_store(settings)
+        self.records = Records(self.store)
+        self.runner: JobRunner = runner(settings, *stages)
+        self.keeper = Keeper(rq_queue(self.redis, settings), self.runner)
+
+    def submit(self, picture: bytes | None) -> JobSpec:
+        spec = job_spec(pipeline="test", targets=())
+        if picture is not None:
+            self.store.put(spec.original, picture, "image/jpeg")
+        self.queue.submit([spec])
+        return spec
+
+    def work(self, jobs: int = 1) -> None:
+        """Let a worker run so many tries."""
+        with image_worker(self.settings, self.runner) as hands:
+            hands.work(max_jobs=jobs, logging_level="WARNING")
+
+    def lose_a_worker(self, after: Callable[[ImageWorker, Job], None]) -> None:
+        """A worker takes the next job and is not heard of again after what it did with it."""
+        with image_worker(self.settings, self.runner) as hands:
+            found = hands.dequeue_job_and_maintain_ttl(None)
+            assert found is not None
+            after(hands, found[0])
+
+    def state(self, spec: JobSpec) -> JobStatus:
+        (state,) = self.queue.states([spec.job_id])
+        assert state is not None
+        return state.status
+
+    def record(self, spec: JobSpec) -> JobRecord:
+        record = self.records.find(spec.job_id)
+        assert record is not None
+        return record
+
+    def totals(self) -> Totals:
+        return Stats(self.redis).totals()
+
+    def waits(self) -> list[float]:
+        """Seconds until the next try of each job that waits for one, which then is due at once."""
+        key = rq_queue(self.redis, self.settings).scheduled_job_registry.key
+        found = self.redis.zrange(key, 0, -1, withscores=True)
+        for job_id, _ in found:
+            self.redis.zadd(key, {job_id: 0})
+        return [due - time.time() for _, due in found]
+
+    def next_try(self) -> None:
+        """Let the waiting of all jobs be over."""
+        self.waits()
+        self.keeper.keep()
+
+
+@pytest.fixture
+def scene(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scene]:
+    """A scene of the given stages and settings, in which the lost are missed at once."""
+    monkeypatch.setattr("blurline.queue.worker.ABANDONED_SECONDS", 0)
+    return lambda *stages, **settings: Scene(settings_for(redis_url, tmp_path, **settings), *stages)
+
+
+def nothing(hands: ImageWorker, job: Job) -> None:
+    """Die before the job is begun."""
+
+
+def half(hands: ImageWorker, job: Job) -> None:
+    """Die when the job is known to be run, but is still on the list of those just taken."""
+    hands.prepare_execution(job)
+
+
+def begin(hands: ImageWorker, job: Job) -> None:
+    """Die in the midst of the job."""
+    hands.prepare_execution(job)
+    hands.prepare_job_execution(job, remove_from_intermediate_queue=True)
+
+
+def finish(hands: ImageWorker, job: Job) -> None:
+    """Die when the job is done, before Redis hears of it."""
+    begin(hands, job)
+    job.perform()
+
+
+class Flow:
+    """A stage that treats one picture after the other as told: an error, a wait, or a call."""
+
+    name = "flow"
+    targets: ClassVar[dict[str, Any]] = {}
+    models = required_models = frozenset[str]()
+
+    def __init__(self, *acts: Exception | float | Callable[[], object]) -> None:
+        self.acts = list(acts)
+
+    def run(self, frame: Any, options: Any, detectors: Any) -> Any:
+        act = self.acts.pop(0) if self.acts else 0.0
+        if isinstance(act, Exception):
+            raise act
+        if callable(act):
+            act()
+            return frame
+        end = time.monotonic() + act
+        while time.monotonic() < end:
+            time.sleep(0.01)
+        return frame
+
+
+def test_a_job_of_a_lost_worker_is_run_again(scene: Any, small_jpeg: bytes) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    play.lose_a_worker(begin)
+    assert play.state(spec) is JobStatus.PROCESSING
+    play.keeper.keep()
+    assert play.state(spec) is JobStatus.SUBMITTED
+    play.next_try()
+    play.work()
+    assert play.state(spec) is play.record(spec).status is JobStatus.COMPLETED
+    assert play.totals().completed == 1
+
+
+def test_a_job_that_loses_every_worker_ends_failed(scene: Any, small_jpeg: bytes) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    for _ in range(1 + len(RETRY_SECONDS)):
+        play.next_try()
+        play.lose_a_worker(begin)
+        play.keeper.keep()
+    assert play.state(spec) is JobStatus.FAILED
+    error = play.record(spec).error
+    assert error is not None
+    assert error.code == "worker_lost"
+    assert (play.totals().completed, play.totals().failed) == (0, 1)
+
+
+def test_a_done_job_is_not_run_again_when_its_end_was_not_heard_of(
+    scene: Any, small_jpeg: bytes, tmp_path: Path
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    play.lose_a_worker(finish)
+    record = play.record(spec)
+    # Whoever runs it again has no picture to do so.
+    play.store.delete(spec.original)
+    play.keeper.keep()
+    play.next_try()
+    play.work()
+    assert play.state(spec) is JobStatus.COMPLETED
+    assert play.record(spec) == record
+    assert (play.totals().completed, play.totals().failed) == (1, 0)
+
+
+def told(play: Scene, spec: JobSpec) -> set[str]:
+    """The job's status by each route that tells it."""
+    with serving(play.settings) as client:
+        status = client.get(f"/status/{spec.job_id}").json()["status"]
+        (job,) = client.get(f"/batch/{spec.job_id}").json()["jobs"]
+    return {status, job["status"]}
+
+
+def test_a_job_that_was_done_in_its_last_try_is_not_called_failed(
+    scene: Any, small_jpeg: bytes
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    play.records.write_batch(spec.job_id, [spec.job_id], time.time())
+    for death in (*[begin] * len(RETRY_SECONDS), finish):
+        play.next_try()
+        play.lose_a_worker(death)
+        play.keeper.keep()
+    assert (play.totals().completed, play.totals().failed) == (1, 0)
+    assert told(play, spec) == {"completed"}
+
+
+def test_a_job_that_was_given_up_stays_so_when_its_worker_comes_back(
+    scene: Any, small_jpeg: bytes
+) -> None:
+    play = scene(flow := Flow())
+    spec = play.submit(small_jpeg)
+    play.records.write_batch(spec.job_id, [spec.job_id], time.time())
+    for _ in RETRY_SECONDS:
+        play.next_try()
+        play.lose_a_worker(begin)
+        play.keeper.keep()
+    play.next_try()
+
+    # While it is at work, the others take it for dead.
+    flow.acts.append(play.keeper.keep)
+    play.work()
+    assert (play.totals().completed, play.totals().failed) == (0, 1)
+    assert told(play, spec) == {"failed"}
+
+
+def test_a_job_that_was_taken_and_never_begun_is_run_again(
+    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    play.lose_a_worker(nothing)
+    assert play.queue.depth() == 0
+    play.keeper.keep()
+    time_passes(monkeypatch)
+    play.keeper.keep()
+    play.work()
+    assert play.state(spec) is JobStatus.COMPLETED
+
+
+def test_a_job_that_was_just_taken_for_its_second_try_is_not_given_back(
+    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+
+    def be_slow_to_begin(hands: ImageWorker, job: Job) -> None:
+        play.keeper.keep()
+        begin(hands, job)
+
+    play.lose_a_worker(be_slow_to_begin)
+    play.keeper.keep()
+    time_passes(monkeypatch)
+    play.next_try()
+    play.lose_a_worker(lambda hands, job: play.keeper.keep())
+    assert play.queue.depth() == 0, f"{spec.job_id} waits although a worker has it"
+
+
+def test_a_done_job_is_not_queued_again_for_a_worker_that_was_lost_on_the_way(
+    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    play.lose_a_worker(half)
+    play.keeper.keep()
+    play.next_try()
+    play.work()
+    time_passes(monkeypatch)
+    play.keeper.keep()
+    assert play.state(spec) is JobStatus.COMPLETED
+    assert play.queue.depth() == 0
+
+
+def test_a_job_that_redis_has_forgotten_is_not_given_back_for_ever(
+    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    play.lose_a_worker(nothing)
+    play.redis.delete(Job.key_for(spec.job_id))
+    play.keeper.keep()
+    time_passes(monkeypatch)
+    play.keeper.keep()
+    assert play.queue.depth() == 0
+    assert not play.redis.llen(rq_queue(play.redis, play.settings).intermediate_queue_key)
+
+
+def test_a_job_that_nobody_can_read_does_not_keep_others_from_being_run_again(
+    scene: Any, small_jpeg: bytes
+) -> None:
+    play = scene()
+    message = {**job_spec().to_message(), "of_tomorrow": 1}
+    rq_queue(play.redis, play.settings).enqueue_call(TASK, kwargs=message, job_id="unreadable")
+    play.lose_a_worker(begin)
+    spec = play.submit(small_jpeg)
+    play.lose_a_worker(begin)
+    play.keeper.keep()
+    play.next_try()
+    play.work()
+    assert play.state(spec) is JobStatus.COMPLETED
+
+
+def time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the clocks forward, whichever of them a keeper looks at."""
+    clock = time.monotonic
+    monkeypatch.setattr("time.monotonic", lambda: clock() + LATER.total_seconds())
+    monkeypatch.setattr("rq.intermediate_queue.now", lambda: datetime.now(UTC) + LATER)
+
+
+@pytest.mark.parametrize(
+    ("picture", "code"), [(None, "original_missing"), (b"\xff\xd8\xff", "not_an_image")]
+)
+def test_a_bad_picture_fails_at_once(scene: Any, picture: bytes | None, code: str) -> None:
+    play = scene()
+    spec = play.submit(picture)
+    play.work()
+    assert play.state(spec) is JobStatus.FAILED
+    assert play.waits() == []
+    error = play.record(spec).error
+    assert error is not None
+    assert error.code == code
+    assert play.totals().failed == 1
+
+
+def test_an_error_that_may_pass_is_tried_again_after_growing_waits(
+    scene: Any, small_jpeg: bytes
+) -> None:
+    play = scene(Flow(*[ValueError("may pass")] * 6))
+    spec = play.submit(small_jpeg)
+    waits = []
+    for _ in RETRY_SECONDS:
+        play.work()
+        assert play.records.find(spec.job_id) is None
+        waits += play.waits()
+        play.keeper.keep()
+    assert waits == [pytest.approx(seconds, abs=1.5) for seconds in RETRY_SECONDS]
+    play.work()
+    assert play.state(spec) is JobStatus.FAILED
+    error = play.record(spec).error
+    assert error is not None
+    assert error.code == "processing_failed"
+    assert play.totals().failed == 1
+
+
+def test_a_job_whose_store_is_away_waits_for_its_return(
+    scene: Any, small_jpeg: bytes, tmp_path: Path
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    play.work()
+    assert play.state(spec) is JobStatus.SUBMITTED
+    (tmp_path / "elsewhere").rename(tmp_path / "store")
+    play.next_try()
+    play.work()
+    assert play.state(spec) is JobStatus.COMPLETED
+
+
+def test_a_job_that_takes_too_long_is_stopped_and_its_worker_goes_on(
+    scene: Any, small_jpeg: bytes
+) -> None:
+    play = scene(Flow(30.0), job_timeout=1)
+    slow, next_ = play.submit(small_jpeg), play.submit(small_jpeg)
+    play.work(jobs=2)
+    assert play.state(slow) is JobStatus.SUBMITTED
+    assert len(play.waits()) == 1
+    assert play.state(next_) is JobStatus.COMPLETED
+
+
+def test_an_errors_words_come_neither_into_redis_nor_into_the_log(
+    scene: Any, small_jpeg: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    play = scene(Flow(ValueError("face of mister x")))
+    spec = play.submit(small_jpeg)
+    play.redis.hset(Job.key_for(spec.job_id), "retries_left", 0)
+    play.work()
+    result = Job.fetch(spec.job_id, play.redis).latest_result()
+    assert result is not None
+    told = f"{result.exc_string} {caplog.text}"
+    assert "ValueError" in told
+    assert __file__ in told
+    assert "mister x" not in told
+
+
+def batch(client: httpx.Client, picture: bytes, count: int) -> str:
+    """Hand in the picture many times; the batch's id."""
+    answer = client.post("/batch-upload", files=[("files", ("a.jpg", picture))] * count)
+    assert answer.json()["submitted"] == count
+    return str(answer.json()["batch_id"])
+
+
+def statuses(client: httpx.Client, batch_id: str) -> dict[str, str]:
+    """The status of each job of the batch."""
+    jobs = client.get(f"/batch/{batch_id}").json()["jobs"]
+    return {job["job_id"]: job["status"] for job in jobs}
+
+
+def done(client: httpx.Client, batch_id: str) -> bool:
+    return bool(client.get(f"/batch/{batch_id}").json()["done"])
+
+
+def workers(client: httpx.Client) -> int:
+    """How many worker processes report to be alive."""
+    return int(client.get("/stats").json()["workers"]["processes"])
+
+
+def test_two_workers_share_the_jobs_and_do_each_once(
+    redis_url: str, tmp_path: Path, zidane: bytes
+) -> None:
+    settings, count = settings_for(redis_url, tmp_path), 30
+    with serving(settings) as client:
+        with worker(environment_of(settings)), worker(environment_of(settings)):
+            eventually(lambda: workers(client) == 2, "both workers are there")
+            batch_id = batch(client, zidane, count)
+            eventually(lambda: done(client, batch_id), "all jobs end")
+        jobs = statuses(client, batch_id)
+        assert set(jobs.values()) == {"completed"}
+        assert client.get("/stats").json()["totals"] == {"completed": count, "failed": 0}
+    assert len(files_below(tmp_path / "store" / "processed")) == count
+    with connect(redis_url) as redis:
+        names = [redis.hget(Job.key_for(job_id), "worker_name").decode() for job_id in jobs]
+    # A name ends in the number of the process's thread and of its connection.
+    assert len({name.rsplit("-", 2)[0] for name in names}) == 2
+
+
+def test_a_worker_that_is_told_to_stop_finishes_what_it_does_and_takes_no_more(
+    redis_url: str, tmp_path: Path, large_jpeg: bytes
+) -> None:
+    settings, count = settings_for(redis_url, tmp_path), 10
+    with serving(settings) as client:
+        batch_id = batch(client, large_jpeg, count)
+        with worker(environment_of(settings)) as process:
+
+            def at_work() -> set[str]:
+                now = statuses(client, batch_id)
+                return {job for job, status in now.items() if status == "processing"}
+
+            running = eventually(at_work, "jobs are running")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        left = statuses(client, batch_id)
+        assert {left[job] for job in running} == {"completed"}
+        assert set(left.values()) == {"completed", "submitted"}
+        assert workers(client) == 0
+        assert client.get("/queue-status").json()["retrying"] == 0
+        with worker(environment_of(settings)):
+            eventually(lambda: done(client, batch_id), "another worker does the others")
+        assert client.get("/stats").json()["totals"] == {"completed": count, "failed": 0}
+
+
+def test_a_worker_that_is_told_to_stop_leaves_even_when_redis_is_away(
+    own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    settings = settings_for(own_valkey.url, tmp_path)
+    with serving(settings) as client, worker(environment_of(settings)) as process:
+        eventually(lambda: workers(client) == 1, "the worker is there")
+        own_valkey.kill()
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
+def test_the_jobs_of_a_killed_worker_are_run_again_and_counted_once(
+    redis_url: str, tmp_path: Path, large_jpeg: bytes
+) -> None:
+    settings, count = settings_for(redis_url, tmp_path), 16
+    with serving(settings) as client, ExitStack() as others:
+        batch_id = batch(client, large_jpeg, count)
+        with worker(environment_of(settings)) as process:
+            eventually(lambda: "completed" in statuses(client, batch_id).values(), "a job is done")
+            process.kill()
+            process.wait()
+        cut_off = [job for job, now in statuses(client, batch_id).items() if now == "processing"]
+        assert cut_off
+        others.enter_context(worker(environment_of(settings)))
+        eventually(lambda: done(client, batch_id), "all jobs end", seconds=120)
+        assert set(statuses(client, batch_id).values()) == {"completed"}
+        assert len(files_below(tmp_path / "store" / "processed")) == count
+        # One whose worker died between its record and the count of it is not counted.
+        totals = client.get("/stats").json()["totals"]
+        assert totals["failed"] == 0
+        assert count - len(cut_off) <= totals["completed"] <= count
+
+
+class Limping:
+    """A service whose only worker has the network for faces, but not the one for all else."""
+
+    def __init__(self, settings: Settings, client: httpx.Client, early: JobSpec) -> None:
+        self.settings = settings
+        self.client = client
+        self.early = early
+
+    def metrics(self) -> dict[str, float]:
+        """The worker's own counts of ended tries, by outcome."""
+        port = self.settings.worker_metrics_port
+        page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        return {
+            sample.labels["outcome"]: sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if sample.name == "blurline_jobs_total"
+        }
+
+
+@pytest.fixture(scope="module")
+def limping(tmp_path_factory: pytest.TempPathFactory, zidane: bytes) -> Iterator[Limping]:
+    folder = tmp_path_factory.mktemp("limping")
+    source = find("yunet").source
+    assert isinstance(source, WheelMember)
+    (folder / "models").mkdir()
+    shutil.copy(source.path_in(load_settings().model_dir), folder / "models")
+    valkey = ValkeyServer(folder / "valkey")
+    valkey.start()
+    settings = settings_for(
+        valkey.url, folder, model_dir=folder / "models", worker_metrics_port=free_port()
+    )
+    # While no worker says what it has, a job is taken that nobody will be able to do.
+    early = job_spec(pipeline="blur", targets=("face", "car"))
+    open_store(settings).put(early.original, zidane, "image/jpeg")
+    JobQueue(connect(valkey.url), settings).submit([early])
+    try:
+        with serving(settings) as client, worker(environment_of(settings)):
+            eventually(lambda: workers(client) == 1, "the worker is there")
+            yield Limping(settings, client, early)
+    finally:
+        valkey.stop()
+
+
+def test_a_worker_without_a_network_does_what_does_not_need_it(
+    limping: Limping, zidane: bytes
+) -> None:
+    job = upload(limping.client, zidane, targets="face", pipeline="blur")
+    answer = ended(limping.client, job)
+    assert answer["status"] == "completed"
+    assert answer["results"]["blur_metadata"]["counts"]["face"] >= 2
+
+
+def test_a_job_is_never_done_without_a_network_that_it_needs(limping: Limping) -> None:
+    answer = ended(limping.client, limping.early.job_id)
+    assert (answer["status"], answer["error"]["code"]) == ("failed", "model_missing")
+    result = limping.client.get(f"/result/{limping.early.job_id}")
+    assert refusal(result) == (409, "job_failed")
+
+
+def test_health_says_which_targets_lack_their_network(limping: Limping) -> None:
+    answer = limping.client.get("/health")
+    assert answer.status_code == 200
+    health = answer.json()
+    assert health["status"] == "degraded"
+    found = {name: target["status"] for name, target in health["targets"].items()}
+    assert (found["face"], found["car"], found["person"]) == ("ok", "missing", "missing")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"targets": "car", "pipeline": "blur"},
+        {"targets": "face,person", "pipeline": "blur"},
+        {"targets": "face", "pipeline": "blur_detect"},
+        {},
+    ],
+    ids=["target", "one of two targets", "stage", "defaults"],
+)
+def test_what_needs_a_missing_network_is_answered_422(
+    limping: Limping, zidane: bytes, options: dict[str, str]
+) -> None:
+    answer = limping.client.post("/upload", files={"file": zidane}, data=options)
+    assert refusal(answer) == (422, "model_missing")
+
+
+def test_a_damaged_picture_is_tried_once_and_its_status_says_why(
+    limping: Limping, zidane: bytes
+) -> None:
+    before = limping.metrics()
+    job = upload(limping.client, zidane[:20_000], targets="face", pipeline="blur")
+    answer = ended(limping.client, job)
+    assert (answer["status"], answer["error"]["code"]) == ("failed", "corrupt_image")
+    assert answer["results"] is None
+    assert limping.client.get("/queue-status").json()["retrying"] == 0
+    after = limping.metrics()
+    assert after["failed"] == before.get("failed", 0) + 1
+    assert after.get("retried", 0) == before.get("retried", 0)
+
+
+def test_a_worker_shows_its_own_metrics(limping: Limping, zidane: bytes) -> None:
+    before = limping.metrics()
+    ended(limping.client, upload(limping.client, zidane, targets="face", pipeline="blur"))
+    assert limping.metrics()["completed"] == before.get("completed", 0) + 1
+
+
+def test_a_worker_without_any_network_says_what_to_do_and_ends(
+    redis_url: str, tmp_path: Path
+) -> None:
+    settings = settings_for(redis_url, tmp_path, model_dir=tmp_path / "none")
+    ending = subprocess.run(
+        [sys.executable, str(ROOT / "worker.py")],
+        env={**os.environ, **environment_of(settings)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ending.returncode == 1
+    assert "blurline models pull" in ending.stderr
+    assert "Traceback" not in ending.stderr
