@@ -26,7 +26,6 @@ demo: $(INSTALLED) ## send photos through the whole service; PHOTOS=file-or-fold
 	$(BIN)/blurline demo $(if $(PHOTOS),"$(PHOTOS)")
 
 test: $(INSTALLED) ## run the test suite
-	$(BIN)/blurline models pull --quiet
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 up: $(INSTALLED) ## run the service in the foreground; PORT and DATA_DIR from the environment

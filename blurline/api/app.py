@@ -1,7 +1,7 @@
 """The FastAPI application: routes, and nothing behind them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -122,11 +122,12 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             entries = await _keep_all(intake, files, choice, limits)
         specs = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
         batch_id, accepted = await run_in_threadpool(intake.submit_batch, specs)
+        taken = {spec.job_id for spec in accepted}
         return BatchAnswer(
             batch_id=batch_id,
             submitted=len(accepted),
             rejected=len(entries) - len(accepted),
-            jobs=[_batch_entry(entry, accepted) for entry in entries],
+            jobs=[_batch_entry(entry, taken) for entry in entries],
         )
 
     @app.get(
@@ -246,9 +247,10 @@ async def _keep_all(
     return entries
 
 
-def _batch_entry(entry: Entry, accepted: list[JobSpec]) -> BatchEntry:
+def _batch_entry(entry: Entry, taken: Collection[str]) -> BatchEntry:
+    """The answer for one file; `taken` are the ids of the jobs that were queued."""
     outcome = entry.outcome
-    if isinstance(outcome, JobSpec) and outcome in accepted:
+    if isinstance(outcome, JobSpec) and outcome.job_id in taken:
         return BatchEntry(
             filename=entry.filename,
             job_id=outcome.job_id,

@@ -140,7 +140,8 @@ class Intake:
             self.forget(specs)
             raise
         self.forget(refused)
-        return [spec for spec in specs if spec not in refused]
+        withdrawn = {spec.job_id for spec in refused}
+        return [spec for spec in specs if spec.job_id not in withdrawn]
 
     def submit_one(self, spec: JobSpec) -> None:
         """Queue one job.
