@@ -91,9 +91,18 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             files = files_of(form, "file")
             if len(files) > 1:
                 raise RequestError("send one file, or use /batch-upload", code="too_many_files")
-            choice = await run_in_threadpool(_choose, intake, form, settings, "file")
-            await run_in_threadpool(intake.check_places)
-            spec = await _keep_and_submit(intake, files[0], choice, limits)
+            if (files[0].size or 0) > limits.max_bytes:
+                raise too_many_bytes(limits)
+            data, filename = await files[0].read(), safe_filename(files[0].filename)
+
+            def accept() -> JobSpec:
+                choice = _choose(intake, form, settings, "file")
+                intake.check_places()
+                spec = intake.keep(data, filename, choice)
+                intake.submit_one(spec)
+                return spec
+
+            spec = await run_in_threadpool(accept)
         return UploadAnswer(
             job_id=spec.job_id,
             filename=spec.filename,
@@ -204,22 +213,6 @@ def _choose(intake: Intake, form: FormData, settings: Settings, files: str) -> C
         targets=texts_of(form, "targets", settings.default_targets),
         style=text_of(form, "style", settings.default_style),
     )
-
-
-async def _keep_and_submit(
-    intake: Intake, file: UploadFile, choice: Choice, limits: Limits
-) -> JobSpec:
-    """Store and queue one picture."""
-    if (file.size or 0) > limits.max_bytes:
-        raise too_many_bytes(limits)
-    data = await file.read()
-
-    def keep_and_submit() -> JobSpec:
-        spec = intake.keep(data, safe_filename(file.filename), choice)
-        intake.submit_one(spec)
-        return spec
-
-    return await run_in_threadpool(keep_and_submit)
 
 
 async def _keep_all(

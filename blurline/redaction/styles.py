@@ -62,14 +62,14 @@ def _mosaic(region: Pixels) -> Pixels:
     height, width = region.shape[:2]
     longer = max(width, height)
     columns, rows = _shrunk(width, height, min(MOSAIC_CELLS, max(1, longer // 4)))
-    cells = _resized(region, columns, rows, cv2.INTER_AREA)
+    cells = _averaged(region, columns, rows)
     return _resized(cells, width, height, cv2.INTER_NEAREST)
 
 
 def _gaussian(region: Pixels) -> Pixels:
     height, width = region.shape[:2]
     columns, rows = _shrunk(width, height, GAUSSIAN_SIDE)
-    small = _resized(region, columns, rows, cv2.INTER_AREA)
+    small = _averaged(region, columns, rows)
     blurred = cv2.GaussianBlur(small, (0, 0), max(1.0, max(columns, rows) / 8))
     return _resized(np.asarray(blurred, np.uint8), width, height, cv2.INTER_LINEAR)
 
@@ -78,6 +78,15 @@ def _shrunk(width: int, height: int, longer: int) -> tuple[int, int]:
     """Width and height in the same proportion with at most `longer` on the longer side."""
     scale = min(1.0, longer / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _averaged(region: Pixels, columns: int, rows: int) -> Pixels:
+    """The mean colour of each cell of a grid over the region."""
+    while region.shape[1] >= 8 * columns and region.shape[0] >= 8 * rows:
+        # Halving even sides is several times cheaper than averaging large cells in one step.
+        width, height = region.shape[1] // 2, region.shape[0] // 2
+        region = _resized(region[: 2 * height, : 2 * width], width, height, cv2.INTER_AREA)
+    return _resized(region, columns, rows, cv2.INTER_AREA)
 
 
 def _resized(pixels: Pixels, width: int, height: int, interpolation: int) -> Pixels:
