@@ -88,7 +88,8 @@ def redact(
     """Blur pictures without a server.
 
     Prints one line of JSON a picture: what was blurred and what was seen, or why it failed. Results
-    that are there already are left alone, so an interrupted run goes on where it stopped.
+    that are there already are left alone, so an interrupted run goes on where it stopped; with
+    other options than before, use --again.
 
         blurline redact street.jpg blurred.jpg
 
