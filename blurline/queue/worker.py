@@ -7,12 +7,14 @@ import traceback
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.exceptions import DequeueTimeout, StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import TimerDeathPenalty
+from rq.utils import now as rq_now
 from rq.worker import WorkerStatus
 
 from blurline.queue.task import is_final
@@ -41,6 +43,7 @@ class ImageWorker(SimpleWorker):
     def __init__(self, queue: Queue, name: str, connection: Redis) -> None:
         super().__init__([queue], name=name, connection=connection, serializer=queue.serializer)
         self._running: tuple[Job, Execution, float] | None = None
+        self._next_heartbeat = self._next_suspension_check = 0.0
 
     def stop(self) -> None:
         """Take no new job and let `work` return once the running one is done."""
@@ -86,7 +89,6 @@ class ImageWorker(SimpleWorker):
         rq's own loop goes on for ever while Redis is away, whoever asks it to stop; this one
         leaves, and the crew connects anew.
         """
-        self.set_state(WorkerStatus.IDLE)
         while not self._stop_requested:
             self.heartbeat()
             try:
@@ -99,12 +101,31 @@ class ImageWorker(SimpleWorker):
                     death_penalty_class=self.death_penalty_class,
                 )
             except DequeueTimeout:
+                self.set_state(WorkerStatus.IDLE)
                 continue
             except RedisError as error:
                 raise StopRequested from error
             if found is not None:
                 return found
         return None
+
+    # rq asks Redis for each of the next three several times a job. At dozens of jobs a second those
+    # questions cost more than the job's own messages, and none needs to be that fresh.
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_SECONDS
+            super().heartbeat(pipeline=pipeline)
+
+    def check_for_suspension(self, burst: bool) -> None:
+        now = time.monotonic()
+        if now >= self._next_suspension_check:
+            self._next_suspension_check = now + IDLE_SECONDS
+            super().check_for_suspension(burst)
+
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        job.ended_at = rq_now()
 
     def get_heartbeat_ttl(self, job: Job) -> int:
         return ABANDONED_SECONDS
