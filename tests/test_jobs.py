@@ -19,14 +19,13 @@ from blurline.models.load import load_detectors
 from blurline.queue.service import inference
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
-from blurline.stages.blur import Blur
 from blurline.stages.detect import Detect
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.store import Store
 from pipeline_architecture import pipelines
-from tests.parts import files_below, job_spec
+from tests.parts import NothingToBlur, files_below, job_spec
 
 LIMITS = Limits(50_000_000, 100_000_000)
 ONLY_LOOKS = Pipeline("only_looks", "Blurs nothing", (Detect("yolo11n"),))
@@ -198,7 +197,7 @@ def test_a_target_is_never_left_out_because_its_network_is_missing(
 def test_a_store_that_goes_away_meanwhile_is_worth_another_try(
     store: Store, processor: Processor, small_jpeg: bytes, tmp_path: Path
 ) -> None:
-    class Leaving(Blur):
+    class Leaving(NothingToBlur):
         """The stage of a picture whose store goes away while it is treated."""
 
         def run(self, frame, options, detectors):  # type: ignore[no-untyped-def]

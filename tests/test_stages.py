@@ -238,6 +238,11 @@ def test_a_network_that_fails_lets_no_frame_out() -> None:
         BLUR_DETECT.run(Frame(picture()), solid("car"), {"coco": detector(BrokenEye())})
 
 
+def test_a_job_without_a_target_lets_no_frame_out() -> None:
+    with pytest.raises(OptionError, match="no target"):
+        BLUR_DETECT.run(Frame(picture()), Options((), Style.SOLID), {"coco": detector(Eye())})
+
+
 @pytest.mark.parametrize(
     ("targets", "style", "message"),
     [

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -174,7 +175,9 @@ class Intake:
             self._records.delete_batch(batch_id)
             raise
         if len(accepted) < len(specs):
-            self._records.write_batch(batch_id, [spec.job_id for spec in accepted], now)
+            # The jobs are queued, so the caller has to hear of them even if the store is away now.
+            with suppress(TemporaryError):
+                self._records.write_batch(batch_id, [spec.job_id for spec in accepted], now)
         return batch_id, accepted
 
     def forget(self, specs: Sequence[JobSpec]) -> None:

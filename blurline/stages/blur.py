@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blurline.errors import ModelMissingError
+from blurline.errors import ModelMissingError, OptionError
 from blurline.geometry import grow
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detection, Detectors
@@ -39,8 +39,11 @@ class Blur:
         """The frame with its regions redacted in place and listed.
 
         Raises:
+            OptionError: there is no target, so the picture would pass as it is.
             ModelMissingError: a target's network is not among `detectors`.
         """
+        if not options.targets:
+            raise OptionError("there is no target to blur")
         wanted = {name: self.targets[name] for name in options.targets}
         thresholds: dict[str, float] = {}
         for name, target in wanted.items():
