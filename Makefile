@@ -7,9 +7,14 @@ INSTALLED := $(VENV)/.installed
 PHOTOS ?=
 PORT ?= 8000
 DATA_DIR ?= blurline-data
+DATA ?= ../shared/data
+FACE_SETS := $(addprefix $(DATA)/faces/,wider_val200 facemask_cc0)
+# The photos of road signs that are left out here are for training.
+PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid openimages_val) \
+	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up bench check format docs lock clean
+.PHONY: help install demo test up bench quality check format docs lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -33,6 +38,15 @@ up: $(INSTALLED) ## run the service in the foreground; PORT and DATA_DIR from th
 
 bench: $(INSTALLED) ## measure the whole service against the bare networks; BENCH_ARGS=--help for options
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder of labelled photos
+	$(BIN)/blurline models pull --quiet yolov8n_plate
+	$(BIN)/blurline evaluate $(FACE_SETS) --quality all --peers \
+		--json docs/quality/faces.json --plots docs/quality
+	$(BIN)/blurline evaluate $(PLATE_SETS) --targets license_plate --quality all --peers \
+		--json docs/quality/plates.json --plots docs/quality
+	$(BIN)/python -m blurline.evaluation.page docs/quality.md \
+		docs/quality/faces.json docs/quality/plates.json
 
 check: $(INSTALLED) ## lint, format check and strict types
 	$(BIN)/ruff check .

@@ -9,23 +9,51 @@ To add a stage: write one file in `blurline/stages/` with a class that follows `
 into a pipeline below. Uploads choose a pipeline by its name.
 """
 
+from blurline.inference.scan import Scan
 from blurline.settings import Settings
 from blurline.stages.blur import Blur
 from blurline.stages.detect import Detect
-from blurline.stages.pipeline import Pipeline, Target
+from blurline.stages.frame import Quality
+from blurline.stages.pipeline import Level, Pipeline, Target
 
 VEHICLES = frozenset({"car", "motorcycle", "bus", "truck"})
+
+# A missed face or plate costs more than a needless blur, hence the low thresholds. docs/quality.md
+# shows what each level finds and what it costs, and how the values were chosen.
+FACE_MARGIN = (0.2, 0.15, 0.23, 0.27)
+"""CenterFace's boxes end above the chin more often than they begin above the brow."""
+
+FACES = {
+    Quality.FAST: Level(Scan((480,)), threshold=0.12, margin=FACE_MARGIN),
+    Quality.BALANCED: Level(Scan((800,), least_scale=0.4), threshold=0.1, margin=FACE_MARGIN),
+    Quality.THOROUGH: Level(
+        Scan((960, 1920), least_scale=0.8, enlarge=3.0), threshold=0.1, margin=FACE_MARGIN
+    ),
+}
+PLATES = {
+    Quality.FAST: Level(Scan((640,)), threshold=0.3, margin=0.1),
+    Quality.BALANCED: Level(Scan((960,), least_scale=0.4), threshold=0.3, margin=0.1),
+    Quality.THOROUGH: Level(Scan((640, 1280), least_scale=0.8), threshold=0.3, margin=0.1),
+}
+VEHICLE_LEVELS = {
+    Quality.FAST: Level(Scan((640,)), threshold=0.12, margin=0.05),
+    Quality.BALANCED: Level(Scan((640,), least_scale=0.25), threshold=0.12, margin=0.05),
+    Quality.THOROUGH: Level(Scan((640, 1280), least_scale=0.5), threshold=0.12, margin=0.05),
+}
+PEOPLE = {
+    Quality.FAST: Level(Scan((640,)), threshold=0.2, margin=0.05),
+    Quality.BALANCED: Level(Scan((640,), least_scale=0.25), threshold=0.2, margin=0.05),
+    Quality.THOROUGH: Level(Scan((640, 1280), least_scale=0.5), threshold=0.2, margin=0.05),
+}
 
 
 def pipelines(settings: Settings) -> dict[str, Pipeline]:
     """All pipelines by name, with the networks that the settings choose."""
     targets = {
-        # A missed face or car costs more than a needless blur, hence the low thresholds.
-        "face": Target(settings.face_model, frozenset({"face"}), threshold=0.2, margin=0.2),
-        "car": Target(settings.vehicle_model, VEHICLES, threshold=0.12, margin=0.05),
-        "person": Target(settings.vehicle_model, frozenset({"person"}), threshold=0.2, margin=0.05),
-        # No network for plates is in the catalogue yet; asking for them is refused.
-        "license_plate": Target(None, frozenset({"license_plate"}), threshold=0.2, margin=0.1),
+        "face": Target(settings.face_model, frozenset({"face"}), FACES),
+        "license_plate": Target(settings.plate_model, frozenset({"license_plate"}), PLATES),
+        "car": Target(settings.vehicle_model, VEHICLES, VEHICLE_LEVELS),
+        "person": Target(settings.vehicle_model, frozenset({"person"}), PEOPLE),
     }
     blur = Blur(targets)
     detect = Detect(settings.detection_model)

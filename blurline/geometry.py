@@ -5,17 +5,23 @@ from numpy.typing import NDArray
 
 Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
+Margin = float | tuple[float, float, float, float]
+"""What is added to a box, in shares of its width and height: on every side alike, or left, top,
+right and bottom."""
 
 
-def grow(boxes: Boxes, margin: float) -> Boxes:
-    """Boxes made wider by `margin` of their width on either side, and likewise higher.
+def grow(boxes: Boxes, margin: Margin) -> Boxes:
+    """Boxes made larger by `margin`.
 
     >>> grow(np.array([[10, 20, 30, 60]], np.float32), 0.1).tolist()
     [[8.0, 16.0, 32.0, 64.0]]
+    >>> grow(np.array([[10, 20, 30, 60]], np.float32), (0, 0, 0, 0.5)).tolist()
+    [[10.0, 20.0, 30.0, 80.0]]
     """
-    dx = (boxes[:, 2] - boxes[:, 0]) * margin
-    dy = (boxes[:, 3] - boxes[:, 1]) * margin
-    return np.asarray(boxes + np.stack([-dx, -dy, dx, dy], axis=1), dtype=np.float32)
+    left, top, right, bottom = margin if isinstance(margin, tuple) else (margin,) * 4
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    outwards = [-left * width, -top * height, right * width, bottom * height]
+    return np.asarray(boxes + np.stack(outwards, axis=1), dtype=np.float32)
 
 
 def clip(boxes: Boxes, width: int, height: int) -> Boxes:
@@ -36,6 +42,24 @@ def iou(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
     intersection = sides[..., 0] * sides[..., 1]
     union = area(boxes)[:, None] + area(others)[None, :] - intersection
     return np.asarray(intersection / np.maximum(union, 1e-9), dtype=np.float32)
+
+
+def inside_larger(boxes: Boxes, classes: NDArray[np.intp], share: float = 0.9) -> NDArray[np.bool_]:
+    """Of each box whether at least `share` of its area lies in one larger box of its class.
+
+    >>> boxes = np.array([[0, 0, 10, 10], [1, 1, 5, 5], [8, 8, 12, 12]], np.float32)
+    >>> inside_larger(boxes, np.zeros(3, np.intp)).tolist()
+    [False, True, False]
+    """
+    areas = area(boxes)
+    inside = np.zeros(len(boxes), dtype=np.bool_)
+    # Row by row, since thousands of boxes at once would take gigabytes.
+    for index, box in enumerate(boxes):
+        rivals = boxes[(areas > areas[index]) & (classes == classes[index])]
+        sides = np.minimum(box[2:], rivals[:, 2:]) - np.maximum(box[:2], rivals[:, :2])
+        shared = np.clip(sides, 0, None).prod(axis=1)
+        inside[index] = bool((shared >= share * areas[index]).any())
+    return inside
 
 
 def area(boxes: Boxes) -> NDArray[np.float32]:

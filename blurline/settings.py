@@ -136,10 +136,28 @@ class Settings(BaseSettings):
         description="Bytes of one batch request above which it is answered 413.",
     )
     default_targets: str = Field(
-        "face,car", description="What is blurred when an upload does not say, comma-separated."
+        "face,license_plate",
+        description="What is blurred when an upload does not say, comma-separated.",
     )
     default_style: Literal["mosaic", "solid", "gaussian"] = Field(
         "mosaic", description="How it is blurred when an upload does not say."
+    )
+    default_quality: Literal["fast", "balanced", "thorough"] = Field(
+        "balanced", description="How closely the networks look when an upload does not say."
+    )
+    default_threshold: str | None = Field(
+        None,
+        description="Least confidence, 0.01 to 1, of what is blurred: one number, or one for each "
+        "target as in `face=0.3,license_plate=0.2`. Without it each quality level has its own.",
+    )
+    default_ignore_zones: str = Field(
+        "[]",
+        description="Polygons of a fixed camera inside which nothing is blurred, as JSON: see "
+        "[options](options.md).",
+    )
+    default_redact_zones: str = Field(
+        "[]",
+        description="Polygons of a fixed camera that are blurred whatever they show, as JSON.",
     )
     default_pipeline: str = Field(
         "blur_detect", description="Pipeline of an upload that does not say one."
@@ -148,7 +166,12 @@ class Settings(BaseSettings):
         90, ge=1, le=100, description="Quality of JPEG and WebP pictures that are written."
     )
     face_model: str = Field(
-        "yunet", description="Network that finds faces: a catalogue name or a file of your own."
+        "centerface",
+        description="Network that finds faces: a catalogue name or a file of your own.",
+    )
+    plate_model: str = Field(
+        "platenet",
+        description="Network that finds number plates: a catalogue name or a file of your own.",
     )
     vehicle_model: str = Field(
         "yolo11n",
@@ -177,10 +200,23 @@ class Settings(BaseSettings):
         "info", description="Least severe kind of message that is logged."
     )
 
-    @field_validator("log_level", "device", "inference_precision", "default_style", mode="before")
+    @field_validator(
+        "log_level",
+        "device",
+        "inference_precision",
+        "default_style",
+        "default_quality",
+        mode="before",
+    )
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("default_ignore_zones", "default_redact_zones", mode="before")
+    @classmethod
+    def _json(cls, value: Any) -> Any:
+        """In a JSON file the polygons may stand as they are; in the environment they are text."""
+        return json.dumps(value) if isinstance(value, list) else value
 
     def model_post_init(self, context: Any) -> None:
         if self.s3_bucket and self.store_url:

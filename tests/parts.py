@@ -281,7 +281,9 @@ def picture_file(image: Image.Image, kind: str, **options: Any) -> bytes:
         return file.getvalue()
 
 
-def job_spec(**others: Any) -> JobSpec:
+def job_spec(
+    targets: tuple[str, ...] = ("face", "car"), style: Style = Style.MOSAIC, **others: Any
+) -> JobSpec:
     """A job as the API makes them, with a new id."""
     job_id = str(uuid4())
     spec = JobSpec(
@@ -292,8 +294,7 @@ def job_spec(**others: Any) -> JobSpec:
         file_size=1234,
         submitted_at=time.time(),
         pipeline="blur_detect",
-        targets=("face", "car"),
-        style=Style.MOSAIC,
+        options=Options(targets, style),
     )
     return replace(spec, **others)
 

@@ -187,9 +187,7 @@ def test_a_healthy_service_names_each_dependency_and_target(client: httpx.Client
         name for p in pipelines(settings_for("redis://", Path())).values() for name in p.targets
     }
     assert set(health["targets"]) == known
-    assert all(health["targets"][name]["status"] == "ok" for name in ("face", "car", "person"))
-    assert health["targets"]["license_plate"]["status"] != "ok"
-    assert "no network" in health["targets"]["license_plate"]["detail"]
+    assert all(target["status"] == "ok" for target in health["targets"].values())
 
 
 def test_health_says_that_no_worker_is_there(idle_client: Start) -> None:

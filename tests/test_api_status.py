@@ -120,9 +120,10 @@ def test_what_was_blurred_is_told_in_pixels(client: httpx.Client, bus: bytes) ->
     results = ended(client, upload(client, bus, targets="car,person"))["results"]
 
     blurred = results["blur_metadata"]
-    assert set(blurred) == {"targets", "style", "counts", "regions"}
+    options = {"targets", "style", "quality", "thresholds", "zones"}
+    assert set(blurred) == {*options, "counts", "regions"}
     assert blurred["targets"] == ["car", "person"]
-    assert blurred["style"] == "mosaic"
+    assert (blurred["style"], blurred["quality"]) == ("mosaic", "balanced")
     named = [region["target"] for region in blurred["regions"]]
     assert blurred["counts"] == {"car": named.count("car"), "person": named.count("person")}
     assert min(blurred["counts"].values()) >= 1

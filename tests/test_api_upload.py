@@ -8,15 +8,19 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from blurline.queue.jobqueue import rq_queue
+from blurline.settings import load_settings
 from tests.parts import (
     Taking,
     ValkeyServer,
@@ -278,31 +282,34 @@ def test_too_many_pixels_are_answered_413_by_the_header_alone(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "said"),
     [
-        ({"targets": "cat"}, "bad_option", "face, car, person, license_plate"),
-        ({"targets": "face,cat"}, "bad_option", "face, car"),
-        ({"targets": ["face", "cat"]}, "bad_option", "face, car"),
-        ({"targets": "license_plate"}, "model_missing", "license_plate"),
-        ({"targets": "face,license_plate"}, "model_missing", "license_plate"),
-        ({"style": "pixelate"}, "bad_option", "mosaic, solid, gaussian"),
-        ({"style": ["solid", "mosaic"]}, "bad_option", "mosaic, solid, gaussian"),
-        ({"pipeline": "none"}, "bad_option", "blur_detect, blur"),
-        ({"pipeline": "../blur"}, "bad_option", "blur_detect, blur"),
-        ({"targets": " , "}, "bad_option", "face, car"),
-        ({"target": "person"}, "bad_option", "targets"),
+        ({"targets": "cat"}, "face, license_plate, car, person"),
+        ({"targets": "face,cat"}, "face, license_plate"),
+        ({"targets": ["face", "cat"]}, "face, license_plate"),
+        ({"style": "pixelate"}, "mosaic, solid, gaussian"),
+        ({"style": ["solid", "mosaic"]}, "mosaic, solid, gaussian"),
+        ({"quality": "best"}, "fast, balanced, thorough"),
+        ({"threshold": "car=0.3"}, "face, license_plate"),
+        ({"threshold": "face=2"}, "0.01 to 1"),
+        ({"ignore_zones": "[[[0, 0], [1, 0]]]"}, "ignore_zones[0]"),
+        ({"redact_zones": "[[[0, 0], [1, 0], [1, 2]]]"}, "redact_zones[0][2][1]"),
+        ({"pipeline": "none"}, "blur_detect, blur"),
+        ({"pipeline": "../blur"}, "blur_detect, blur"),
+        ({"targets": " , "}, "face, license_plate"),
+        ({"target": "person"}, "targets"),
+        ({"zones": "[]"}, "ignore_zones"),
     ],
 )
 def test_a_bad_option_is_answered_422_with_the_good_ones(
     refusing: httpx.Client,
     small_jpeg: bytes,
     options: dict[str, Any],
-    code: str,
     said: str,
 ) -> None:
     answer = send(refusing, small_jpeg, **options)
 
-    assert refusal(answer) == (422, code)
+    assert refusal(answer) == (422, "bad_option")
     assert said in answer.json()["error"]["message"]
 
 
@@ -317,12 +324,12 @@ def test_an_option_that_is_a_file_is_answered_422(
 @pytest.mark.parametrize(
     ("options", "targets", "style", "detects"),
     [
-        ({}, ["face", "car"], "mosaic", True),
+        ({}, ["face", "license_plate"], "mosaic", True),
         ({"targets": "person,face"}, ["person", "face"], "mosaic", True),
         ({"targets": ["person", "car"]}, ["person", "car"], "mosaic", True),
         ({"targets": " Face , face,"}, ["face"], "mosaic", True),
-        ({"style": "solid", "pipeline": "blur"}, ["face", "car"], "solid", False),
-        ({"targets": "", "style": "", "pipeline": ""}, ["face", "car"], "mosaic", True),
+        ({"style": "SOLID", "pipeline": "Blur"}, ["face", "license_plate"], "solid", False),
+        ({"targets": "", "style": "", "pipeline": ""}, ["face", "license_plate"], "mosaic", True),
     ],
 )
 def test_options_are_form_fields(
@@ -338,6 +345,73 @@ def test_options_are_form_fields(
     assert results["blur_metadata"]["targets"] == targets
     assert results["blur_metadata"]["style"] == style
     assert (results["detection_metadata"] is not None) is detects
+
+
+def test_quality_threshold_and_zones_hold_for_the_picture(
+    client: httpx.Client, small_jpeg: bytes
+) -> None:
+    results = ended(
+        client,
+        upload(
+            client,
+            small_jpeg,
+            quality="thorough",
+            threshold="0.9,face=0.5",
+            ignore_zones="[[[0, 0], [1, 0], [1, 0.5], [0, 0.5]]]",
+            redact_zones="[[[0.5, 0.5], [1, 0.5], [1, 1]]]",
+        ),
+    )["results"]
+
+    blurred = results["blur_metadata"]
+    assert blurred["quality"] == "thorough"
+    assert blurred["thresholds"] == {"face": 0.5, "license_plate": 0.9}
+    assert blurred["zones"] == {
+        "ignore": [[[0, 0], [1, 0], [1, 0.5], [0, 0.5]]],
+        "redact": [[[0.5, 0.5], [1, 0.5], [1, 1]]],
+    }
+    assert blurred["counts"]["zone"] == 1
+    assert blurred["regions"][-1] == {
+        "target": "zone",
+        "confidence": 1.0,
+        "box": [160, 120, 320, 240],
+        "polygon": [[160, 120], [320, 120], [320, 240]],
+    }
+
+
+def test_a_zone_is_one_of_the_picture_as_it_is_seen(client: httpx.Client) -> None:
+    # Orientation 6: the file's 320 x 240 pixels are shown as 240 x 320.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = picture_file(Image.fromarray(drawing()), "JPEG", exif=exif)
+    lower_left = "[[[0, 0.5], [0.5, 0.5], [0.5, 1], [0, 1]]]"
+
+    job_id = upload(client, picture, style="solid", threshold="1", redact_zones=lower_left)
+    ended(client, job_id)
+
+    pixels = np.asarray(Image.open(BytesIO(client.get(f"/result/{job_id}").content)))
+    assert pixels.shape == (320, 240, 3)
+    dark = (pixels < 30).all(axis=2)
+    assert dark[165:, :115].all()
+    assert not dark[:155].any()
+    assert not dark[:, 125:].any()
+
+
+def test_a_camera_has_zones_and_thresholds_by_its_settings(
+    idle_client: Start, shared_valkey: ValkeyServer, small_jpeg: bytes
+) -> None:
+    zones = [[[0, 0], [1, 0], [1, 0.5]]]
+    client = idle_client(
+        default_quality="fast", default_threshold="face=0.5", default_redact_zones=zones
+    )
+    upload(client, small_jpeg)
+    upload(client, small_jpeg, quality="thorough", threshold="face=0.7", redact_zones="[]")
+
+    with shared_valkey.client() as redis:
+        waiting = rq_queue(redis, load_settings()).get_jobs()
+    found = [job.kwargs["options"] for job in waiting]
+    assert [options["quality"] for options in found] == ["fast", "thorough"]
+    assert [options["thresholds"] for options in found] == [{"face": 0.5}, {"face": 0.7}]
+    assert [options["zones"]["redact"] for options in found] == [zones, []]
 
 
 def test_an_upload_to_a_full_queue_is_answered_429(

@@ -9,10 +9,14 @@ from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.header import Limits, read_header
 from blurline.inference.detector import Detection, Detector
 from blurline.inference.letterbox import letterbox
+from blurline.inference.scan import Scan
 from blurline.models.catalogue import catalogue, find
+from blurline.models.export import Exported
 from blurline.models.load import Inference, load_detector, load_detectors
-from blurline.models.wheels import WheelMember
 from blurline.settings import load_settings
+
+READY = [name for name, model in catalogue().items() if not isinstance(model.source, Exported)]
+GENERAL = [name for name in READY if "license_plate" not in find(name).labels]
 
 Expected = list[tuple[str, float, tuple[float, float, float, float]]]
 
@@ -57,15 +61,21 @@ def photos(bus: bytes, zidane: bytes) -> dict[str, Pixels]:
 
 @pytest.fixture(scope="module")
 def exact() -> dict[str, Detector]:
-    """All networks of the catalogue in 32-bit arithmetic."""
+    """All networks that need no export, in 32-bit arithmetic."""
     inference = Inference(load_settings().model_dir, threads=2, precision="f32")
-    return load_detectors(catalogue(), inference)
+    return load_detectors(READY, inference)
 
 
 @pytest.fixture(scope="module")
 def usual() -> Detector:
     """The network for objects in the arithmetic that is the default."""
     return load_detector(find("yolo11n"), Inference(load_settings().model_dir, threads=2))
+
+
+@pytest.fixture(scope="module")
+def usual_faces() -> Detector:
+    """The network for faces in the arithmetic that is the default."""
+    return load_detector(find("centerface"), Inference(load_settings().model_dir, threads=2))
 
 
 def assert_same(
@@ -113,7 +123,6 @@ def test_yunet_finds_the_faces_that_opencv_finds(
     photo: str, photos: dict[str, Pixels], exact: dict[str, Detector]
 ) -> None:
     model = find("yunet")
-    assert isinstance(model.source, WheelMember)
     fitted, placement = letterbox(photos[photo], model.input_size)
     theirs = cv2.FaceDetectorYN.create(
         str(model.source.path_in(load_settings().model_dir)),
@@ -135,7 +144,7 @@ def test_yunet_finds_the_faces_that_opencv_finds(
     assert_same(found, expected, pixels=2, confidence=0.02)
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", GENERAL)
 def test_the_surest_come_first_and_all_lie_in_the_picture(
     name: str, photos: dict[str, Pixels], exact: dict[str, Detector]
 ) -> None:
@@ -150,7 +159,7 @@ def test_the_surest_come_first_and_all_lie_in_the_picture(
         assert 0 <= top < bottom <= 720
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", GENERAL)
 def test_a_higher_threshold_finds_a_part_of_the_same(
     name: str, photos: dict[str, Pixels], exact: dict[str, Detector]
 ) -> None:
@@ -160,10 +169,49 @@ def test_a_higher_threshold_finds_a_part_of_the_same(
     assert 0 < len(few) < len(many)
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", READY)
 @pytest.mark.parametrize("size", [(1, 1), (2000, 3), (3, 2000), (31, 33)])
 def test_a_picture_of_any_size_can_be_looked_at(
     name: str, size: tuple[int, int], exact: dict[str, Detector]
 ) -> None:
     grey = np.full((size[1], size[0], 3), 127, np.uint8)
     assert exact[name].detect(grey, 0.6) == ()
+
+
+def test_small_faces_in_a_huge_picture_are_found_by_a_closer_look(
+    photos: dict[str, Pixels], usual_faces: Detector
+) -> None:
+    huge = np.full((3000, 4000, 3), 90, np.uint8)
+    small = cv2.resize(photos["zidane"], (320, 180), interpolation=cv2.INTER_AREA)
+    places = [(0, 0), (3680, 0), (0, 2820), (3680, 2820), (1840, 1400)]
+    for left, top in places:
+        huge[top : top + 180, left : left + 320] = small
+    assert usual_faces.detect(huge, 0.3, Scan((640,))) == ()
+    found = usual_faces.detect(huge, 0.3, Scan((640,), least_scale=1.0))
+    assert all(any(_meets(box.box, place) for box in found) for place in places)
+
+
+def test_what_lies_across_the_edge_of_tiles_is_found_once(
+    photos: dict[str, Pixels], usual_faces: Detector
+) -> None:
+    whole = usual_faces.detect(photos["zidane"], 0.3, Scan((1280,)))
+    tiled = usual_faces.detect(photos["zidane"], 0.3, Scan((1280,), tile=512, overlap=256))
+    assert len(tiled) == len(whole) == 2
+
+
+def test_every_pass_adds_what_the_others_do_not_see(
+    photos: dict[str, Pixels], usual_faces: Detector
+) -> None:
+    picture = np.full((720, 1280, 3), 90, np.uint8)
+    picture[:90, :160] = cv2.resize(photos["zidane"], (160, 90), interpolation=cv2.INTER_AREA)
+    picture[200:720, 355:1280] = cv2.resize(photos["zidane"], (925, 520))
+    coarse, both = (
+        usual_faces.detect(picture, 0.4, Scan(sides)) for sides in ((320,), (320, 1280))
+    )
+    assert [box.box[1] > 200 for box in coarse] == [True, True]
+    assert sorted(box.box[1] > 200 for box in both) == [False, False, True, True]
+
+
+def _meets(box: tuple[float, ...], corner: tuple[int, int]) -> bool:
+    """Whether the box lies in the small picture at that corner."""
+    return corner[0] <= box[0] <= corner[0] + 320 and corner[1] <= box[1] <= corner[1] + 180

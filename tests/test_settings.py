@@ -81,8 +81,10 @@ def test_without_anything_the_defaults_hold() -> None:
     assert settings.max_queue_size == 1000
     assert settings.max_image_bytes == 50_000_000
     assert settings.max_image_pixels == 100_000_000
-    assert settings.default_targets == "face,car"
-    assert settings.default_style == "mosaic"
+    assert settings.default_targets == "face,license_plate"
+    assert (settings.default_style, settings.default_quality) == ("mosaic", "balanced")
+    assert settings.default_threshold is None
+    assert settings.default_ignore_zones == settings.default_redact_zones == "[]"
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +101,22 @@ def test_a_flag_that_was_not_given_does_not_count() -> None:
 def test_words_may_be_written_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOG_LEVEL", "WARNING")
     monkeypatch.setenv("DEVICE", "CPU")
-    assert (load_settings().log_level, load_settings().device) == ("warning", "cpu")
+    monkeypatch.setenv("DEFAULT_QUALITY", "Fast")
+    settings = load_settings()
+    assert (settings.log_level, settings.device, settings.default_quality) == (
+        "warning",
+        "cpu",
+        "fast",
+    )
+
+
+def test_zones_are_polygons_in_the_file_and_text_in_the_environment(
+    config: Callable[[Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config({"default_ignore_zones": [[[0, 0], [1, 0], [1, 1]]]})
+    monkeypatch.setenv("DEFAULT_REDACT_ZONES", "[[[0, 0], [1, 0], [1, 1]]]")
+    settings = load_settings()
+    assert settings.default_ignore_zones == settings.default_redact_zones
 
 
 def test_networks_are_cached_where_the_user_keeps_caches(
@@ -119,6 +136,7 @@ def test_networks_are_cached_where_the_user_keeps_caches(
         ("JPEG_QUALITY", "101"),
         ("PORT", "65536"),
         ("DEFAULT_STYLE", "pixelate"),
+        ("DEFAULT_QUALITY", "best"),
         ("DEVICE", "tpu"),
         ("INFERENCE_PRECISION", "f16"),
         ("LOG_LEVEL", "loud"),

@@ -6,6 +6,7 @@ the detectors around them are the real ones.
 
 import ast
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,16 @@ from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detector
 from blurline.inference.engine import Outputs
 from blurline.inference.heads import yolo
+from blurline.inference.scan import Scan
 from blurline.models.catalogue import find
 from blurline.redaction.styles import Style
+from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
 from blurline.stages.blur import Blur
 from blurline.stages.detect import Detect
-from blurline.stages.frame import Frame, Options
-from blurline.stages.pipeline import Pipeline, Target
+from blurline.stages.frame import Frame, Options, Quality
+from blurline.stages.options import OptionText, default_pipeline, default_text, options_of
+from blurline.stages.pipeline import Level, Pipeline, Target
 from pipeline_architecture import pipelines
 from tests.parts import ROOT
 
@@ -67,12 +71,15 @@ def picture() -> Pixels:
     return np.random.default_rng(3).integers(1, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def target(model: str | None, *labels: str, threshold: float = 0.2, margin: float = 0.0) -> Target:
-    return Target(model, frozenset(labels), threshold, margin)
+def target(
+    model: str, *labels: str, threshold: float = 0.2, margin: float = 0.0, side: int = SIDE
+) -> Target:
+    level = Level(Scan((side,)), threshold, margin)
+    return Target(model, frozenset(labels), dict.fromkeys(Quality, level))
 
 
-def solid(*targets: str) -> Options:
-    return Options(targets, Style.SOLID)
+def solid(*targets: str, **others: Any) -> Options:
+    return Options(targets, Style.SOLID, **others)
 
 
 def black(pixels: Pixels) -> np.ndarray:
@@ -102,6 +109,13 @@ def test_a_network_that_targets_share_looks_once() -> None:
     frame = ONE_NET.run(Frame(picture()), solid("car", "person"), {"coco": detector(coco)})
     assert len(coco.shown) == 1
     assert {redaction.target for redaction in frame.redactions or ()} == {"car", "person"}
+
+
+def test_a_network_looks_again_for_a_target_that_wants_another_scan() -> None:
+    blur = Blur({"car": target("coco", "car"), "person": target("coco", "person", side=160)})
+    coco = Eye((CAR, PERSON))
+    blur.run(Frame(picture()), solid("car", "person"), {"coco": detector(coco)})
+    assert [shown.shape[:2] for shown in coco.shown] == [(SIDE, SIDE), (160, 160)]
 
 
 def test_only_the_networks_of_the_targets_asked_for_look() -> None:
@@ -162,6 +176,131 @@ def test_every_target_has_a_threshold_of_its_own(
         Frame(picture()), solid("car", "person"), {"coco": detector(Eye((CAR, PERSON)))}
     )
     assert {redaction.target for redaction in frame.redactions or ()} == redacted
+
+
+@pytest.mark.parametrize(
+    ("quality", "side", "redacted"),
+    [
+        (Quality.FAST, 160, set()),
+        (Quality.BALANCED, 224, {"car"}),
+        (Quality.THOROUGH, 320, {"car"}),
+    ],
+)
+def test_every_quality_has_a_scan_and_a_threshold_of_its_own(
+    quality: Quality, side: int, redacted: set[str]
+) -> None:
+    levels = {
+        Quality.FAST: Level(Scan((160,)), threshold=0.8, margin=0.0),
+        Quality.BALANCED: Level(Scan((224,)), threshold=0.6, margin=0.0),
+        Quality.THOROUGH: Level(Scan((320,)), threshold=0.4, margin=0.0),
+    }
+    coco = Eye((CAR,))
+    blur = Blur({"car": Target("coco", frozenset({"car"}), levels)})
+    frame = blur.run(Frame(picture()), solid("car", quality=quality), {"coco": detector(coco)})
+    assert [shown.shape[:2] for shown in coco.shown] == [(side, side)]
+    assert {redaction.target for redaction in frame.redactions or ()} == redacted
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "redacted"),
+    [
+        ({}, {"car", "person"}),
+        ({"car": 0.75}, {"person"}),
+        ({"person": 0.85}, {"car"}),
+        ({"car": 0.71, "person": 0.81}, set()),
+    ],
+)
+def test_a_threshold_of_the_callers_goes_before_the_targets_own(
+    thresholds: dict[str, float], redacted: set[str]
+) -> None:
+    options = solid("car", "person", thresholds=thresholds)
+    frame = ONE_NET.run(Frame(picture()), options, {"coco": detector(Eye((CAR, PERSON)))})
+    assert {redaction.target for redaction in frame.redactions or ()} == redacted
+
+
+def test_a_threshold_below_the_targets_own_finds_more() -> None:
+    blur = Blur({"car": target("coco", "car", threshold=0.9)})
+    for thresholds, found in (({}, 0), ({"car": 0.5}, 1)):
+        options = solid("car", thresholds=thresholds)
+        frame = blur.run(Frame(picture()), options, {"coco": detector(Eye((CAR,)))})
+        assert len(frame.redactions or ()) == found
+
+
+LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+CORNER = ((0.75, 0.75), (1.0, 0.75), (1.0, 1.0))
+"""A triangle that nothing lies in."""
+
+
+@pytest.mark.parametrize(
+    ("box", "redacted"),
+    [
+        ((40, 40, 80, 90), False),
+        ((0, 0, 160, 320), False),
+        ((100, 40, 161, 90), False),
+        ((100, 40, 162, 90), True),
+        ((150, 40, 170, 90), True),
+        ((200, 40, 240, 90), True),
+    ],
+    ids=["inside", "all of it", "by a hair outside", "a little outside", "across", "elsewhere"],
+)
+def test_only_what_lies_wholly_inside_a_zone_is_ignored(
+    box: tuple[int, int, int, int], redacted: bool
+) -> None:
+    frame = Frame(picture())
+    options = solid("car", zones=Zones(ignore=(LEFT_HALF,)))
+    eyes = {"coco": detector(Eye((("car", 0.9, box),)))}
+    assert bool(ONE_NET.run(frame, options, eyes).redactions) is redacted
+    assert bool(black(frame.pixels).any()) is redacted
+
+
+def test_two_zones_to_ignore_do_not_add_up() -> None:
+    right_half = tuple((x + 0.5, y) for x, y in LEFT_HALF)
+    options = solid("car", zones=Zones(ignore=(LEFT_HALF, right_half)))
+    across = Eye((("car", 0.9, (150, 40, 170, 90)),))
+    assert ONE_NET.run(Frame(picture()), options, {"coco": detector(across)}).redactions
+
+
+def test_a_zone_ignores_by_the_box_before_it_is_grown() -> None:
+    blur = Blur({"car": target("coco", "car", margin=0.5)})
+    options = solid("car", zones=Zones(ignore=(LEFT_HALF,)))
+    at_the_edge = Eye((("car", 0.9, (110, 40, 160, 90)),))
+    frame = blur.run(Frame(picture()), options, {"coco": detector(at_the_edge)})
+    assert frame.redactions == ()
+
+
+@pytest.mark.parametrize("style", Style)
+def test_a_zone_is_redacted_by_its_polygon_whatever_is_seen(style: Style) -> None:
+    frame = Frame(picture())
+    options = Options(("car",), style, zones=Zones(redact=(CORNER,)))
+    redactions = ONE_NET.run(frame, options, {"coco": detector(Eye())}).redactions
+    assert redactions is not None
+    (zone,) = redactions
+    assert (zone.target, zone.confidence, zone.box) == ("zone", 1.0, (240, 240, 320, 320))
+    assert zone.polygon == ((240, 240), (320, 240), (320, 320))
+    changed = (frame.pixels != picture()).any(axis=2)
+    above = np.triu(np.ones((80, 80), bool), 1)
+    assert changed[240:, 240:][above].mean() > 0.9
+    assert not changed[240:, 240:][np.tril(np.ones((80, 80), bool), -3)].any()
+    assert not changed[:240].any()
+    assert not changed[:, :240].any()
+
+
+def test_a_zone_to_redact_wins_over_one_to_ignore() -> None:
+    frame = Frame(picture())
+    upper_left = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.2), (0.0, 0.2))
+    options = solid("face", zones=Zones(ignore=(LEFT_HALF,), redact=(upper_left,)))
+    redactions = TWO_NETS.run(frame, options, {"faces": detector(Eye((FACE,)))}).redactions or ()
+    assert [redaction.target for redaction in redactions] == ["zone"]
+    expected = np.zeros((SIDE, SIDE), bool)
+    expected[:64, :160] = True
+    assert (black(frame.pixels) == expected).all()
+
+
+def test_networks_see_what_a_zone_hides() -> None:
+    faces = Eye((FACE,))
+    options = solid("face", zones=Zones(redact=(LEFT_HALF,)))
+    TWO_NETS.run(Frame(picture()), options, {"faces": detector(faces)})
+    assert (faces.shown[0] == picture()).all()
 
 
 def test_having_found_nothing_is_not_the_same_as_not_having_looked() -> None:
@@ -243,29 +382,6 @@ def test_a_job_without_a_target_lets_no_frame_out() -> None:
         BLUR_DETECT.run(Frame(picture()), Options((), Style.SOLID), {"coco": detector(Eye())})
 
 
-@pytest.mark.parametrize(
-    ("targets", "style", "message"),
-    [
-        (["dragon"], "mosaic", "car, person"),
-        (["car", "dragon"], "mosaic", "car, person"),
-        ([], "mosaic", "at least one of"),
-        (["car"], "pixelate", "mosaic, solid, gaussian"),
-        (["car"], "", "mosaic, solid, gaussian"),
-    ],
-)
-def test_unknown_options_are_refused_with_the_known_ones(
-    targets: list[str], style: str, message: str
-) -> None:
-    with pytest.raises(OptionError, match=message) as caught:
-        BLUR_DETECT.options(targets, style)
-    assert caught.value.code == "bad_option"
-
-
-def test_a_target_that_is_named_twice_counts_once() -> None:
-    options = BLUR_DETECT.options(["car", "person", "car"], "gaussian")
-    assert options == Options(("car", "person"), Style.GAUSSIAN)
-
-
 # The page that names every pipeline
 
 
@@ -281,58 +397,55 @@ def test_the_pipelines_and_their_stages_are_these(known: dict[str, Pipeline]) ->
     assert all(pipeline.summary for pipeline in known.values())
 
 
-def test_the_default_pipeline_and_targets_exist(known: dict[str, Pipeline]) -> None:
+def test_the_default_pipeline_and_options_exist(known: dict[str, Pipeline]) -> None:
     settings = load_settings()
-    pipeline = known[settings.default_pipeline]
-    options = pipeline.options(settings.default_targets.split(","), settings.default_style)
-    assert set(options.targets) >= {"face"}
+    targets = default_pipeline(settings, known).targets
+    options = options_of(OptionText(), default_text(settings, targets), targets)
+    assert options == Options(("face", "license_plate"), Style.MOSAIC)
 
 
 def test_no_pipeline_lets_a_frame_out_without_having_looked(known: dict[str, Pipeline]) -> None:
     for pipeline in known.values():
         eyes = {model: Eye() for model in pipeline.models}
         detectors = {model: detector(eye, model) for model, eye in eyes.items()}
-        for name in ("face", "car", "person"):
-            options = pipeline.options([name], "mosaic")
-            frame, _ = pipeline.run(Frame(picture()), options, detectors)
+        for name, target in pipeline.targets.items():
+            frame, _ = pipeline.run(Frame(picture()), solid(name), detectors)
             assert frame.redactions == ()
-            model = pipeline.targets[name].model
-            assert model is not None
-            assert eyes[model].shown
-            eyes[model].shown.clear()
+            assert eyes[target.model].shown
+            eyes[target.model].shown.clear()
 
 
 def test_every_target_is_something_that_its_network_knows(known: dict[str, Pipeline]) -> None:
     for pipeline in known.values():
         for name, target in pipeline.targets.items():
-            assert 0 < target.threshold < 1, name
-            assert target.margin >= 0, name
-            if target.model is not None:
-                assert target.labels <= set(find(target.model).labels), name
+            assert target.labels <= set(find(target.model).labels), name
+
+
+def test_every_target_has_every_quality(known: dict[str, Pipeline]) -> None:
+    for pipeline in known.values():
+        for name, target in pipeline.targets.items():
+            assert set(target.levels) == set(Quality), name
+            for level in target.levels.values():
+                assert 0 < level.threshold < 1, name
+                assert np.min(level.margin) >= 0, name
 
 
 def test_cars_are_all_vehicles_of_the_road(known: dict[str, Pipeline]) -> None:
     assert known["blur"].targets["car"].labels >= {"car", "motorcycle", "bus", "truck"}
 
 
-def test_a_licence_plate_is_refused_as_long_as_there_is_no_network(
-    known: dict[str, Pipeline],
-) -> None:
-    for pipeline in known.values():
-        for targets in (["license_plate"], ["face", "license_plate"]):
-            with pytest.raises(ModelMissingError, match="license_plate") as caught:
-                pipeline.options(targets, "mosaic")
-            assert caught.value.code == "model_missing"
-
-
 def test_the_settings_choose_the_networks() -> None:
     settings = load_settings(
-        face_model="centerface", vehicle_model="vehicles.onnx", detection_model="objects.pt"
+        face_model="centerface",
+        plate_model="plates.onnx",
+        vehicle_model="vehicles.onnx",
+        detection_model="objects.pt",
     )
     both = pipelines(settings)["blur_detect"]
     assert both.targets["face"].model == "centerface"
     assert both.targets["car"].model == both.targets["person"].model == "vehicles.onnx"
-    assert both.models == {"centerface", "vehicles.onnx", "objects.pt"}
+    assert both.targets["license_plate"].model == "plates.onnx"
+    assert both.models == {"centerface", "plates.onnx", "vehicles.onnx", "objects.pt"}
 
 
 def test_only_entry_points_look_up_at_the_page() -> None:

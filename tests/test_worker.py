@@ -22,7 +22,6 @@ from rq.job import Job
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import Records
 from blurline.models.catalogue import find
-from blurline.models.wheels import WheelMember
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import RETRY_SECONDS, TASK, JobQueue, rq_queue
 from blurline.queue.keeper import Keeper
@@ -529,8 +528,7 @@ class Limping:
 @pytest.fixture(scope="module")
 def limping(tmp_path_factory: pytest.TempPathFactory, zidane: bytes) -> Iterator[Limping]:
     folder = tmp_path_factory.mktemp("limping")
-    source = find("yunet").source
-    assert isinstance(source, WheelMember)
+    source = find(load_settings().face_model).source
     (folder / "models").mkdir()
     shutil.copy(source.path_in(load_settings().model_dir), folder / "models")
     valkey = ValkeyServer(folder / "valkey")
@@ -615,7 +613,10 @@ def test_a_worker_shows_its_own_metrics(limping: Limping, zidane: bytes) -> None
 def test_a_worker_without_any_network_says_what_to_do_and_ends(
     redis_url: str, tmp_path: Path
 ) -> None:
-    settings = settings_for(redis_url, tmp_path, model_dir=tmp_path / "none")
+    nowhere = tmp_path / "none"
+    settings = settings_for(
+        redis_url, tmp_path, model_dir=nowhere, plate_model=str(nowhere / "plates.onnx")
+    )
     ending = subprocess.run(
         [sys.executable, str(ROOT / "worker.py")],
         env={**os.environ, **environment_of(settings)},

@@ -16,7 +16,6 @@ from blurline.api.forms import (
     open_form,
     safe_filename,
     text_of,
-    texts_of,
 )
 from blurline.api.intake import Choice, Entry, Intake
 from blurline.api.openapi import describe_errors_in_our_shape, errors, form_schema
@@ -41,6 +40,7 @@ from blurline.queue.jobqueue import JobQueue
 from blurline.queue.presence import Presence
 from blurline.queue.stats import Stats
 from blurline.settings import Settings
+from blurline.stages.options import NAMES, OptionText, default_pipeline, default_text
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.objects import open_store
@@ -57,21 +57,25 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     """The service for these settings; it connects to Redis and the store on first use.
 
     Raises:
-        SettingsError: the store or Redis can't be reached for lack of a usable setting.
+        SettingsError: the store or Redis can't be reached for lack of a usable setting, or what
+            holds for an upload that does not say can't be done.
     """
+    defaults = default_text(settings, default_pipeline(settings, pipelines).targets)
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
     limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
     records, queue = Records(store), JobQueue(redis, settings)
     stats, presence = Stats(redis), Presence(redis)
     reports = Reports(store, records, queue, stats, presence, pipelines, settings.max_queue_size)
-    intake = Intake(store, records, queue, reports, pipelines, limits, settings.max_queue_size)
+    intake = Intake(
+        store, records, queue, reports, pipelines, defaults, limits, settings.max_queue_size
+    )
     shared = CollectorRegistry()
     shared.register(SharedCollector(reports, stats, presence))
 
     app = FastAPI(
         title="blurline",
         version=__version__,
-        summary="Blurs faces and cars in pictures, then lists the objects that are left.",
+        summary="Blurs faces and number plates in pictures, then lists the objects that are left.",
         description="Upload pictures, ask how they go, fetch the blurred ones. Every error has "
         'the shape `{"error": {"code", "message"}}`.',
     )
@@ -207,12 +211,9 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
 
 def _choose(intake: Intake, form: FormData, settings: Settings, files: str) -> Choice:
     """The form's options, with the settings' defaults for what it leaves out or leaves empty."""
-    check_fields(form, {files, "targets", "style", "pipeline"})
-    return intake.choose(
-        pipeline=text_of(form, "pipeline", settings.default_pipeline),
-        targets=texts_of(form, "targets", settings.default_targets),
-        style=text_of(form, "style", settings.default_style),
-    )
+    check_fields(form, {files, "pipeline", *NAMES})
+    pipeline = text_of(form, "pipeline").lower() or settings.default_pipeline
+    return intake.choose(pipeline, OptionText(**{name: text_of(form, name) for name in NAMES}))
 
 
 async def _keep_all(

@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from blurline.api.errors import RequestError
 
-FORM_OVERHEAD = 64 * 1024
+FORM_OVERHEAD = 256 * 1024
 """Bytes that option fields and part headers may add to the files of a request."""
 
 MAX_FIELDS = 100
@@ -80,8 +80,8 @@ def check_fields(form: FormData, known: Collection[str]) -> None:
         raise RequestError(f"the form may hold only {', '.join(sorted(known))}", code="bad_option")
 
 
-def text_of(form: FormData, field: str, default: str) -> str:
-    """The field's text in lower case, or `default` where it is missing or empty.
+def text_of(form: FormData, field: str) -> str:
+    """The texts of all fields of that name, joined by commas; empty where there is none.
 
     Raises:
         RequestError: `bad_option`, the field holds a file.
@@ -89,17 +89,7 @@ def text_of(form: FormData, field: str, default: str) -> str:
     texts = [value for value in form.getlist(field) if value]
     if not all(isinstance(value, str) for value in texts):
         raise RequestError(f"{field} must be text, not a file", code="bad_option")
-    return ",".join(str(value).strip().lower() for value in texts) or default
-
-
-def texts_of(form: FormData, field: str, default: str) -> list[str]:
-    """The texts of all fields of that name, or of `default`, each split at its commas.
-
-    Raises:
-        RequestError: `bad_option`, the field holds a file.
-    """
-    parts = (part.strip() for part in text_of(form, field, default).split(","))
-    return [part for part in parts if part]
+    return ",".join(map(str, texts)).strip()
 
 
 def safe_filename(name: str | None) -> str:

@@ -20,6 +20,7 @@ from blurline.jobs.job import JobError, JobSpec
 from blurline.jobs.records import Records
 from blurline.queue.jobqueue import JobQueue
 from blurline.stages.frame import Options
+from blurline.stages.options import OptionText, options_of
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.store import Store
@@ -56,6 +57,7 @@ class Intake:
         queue: JobQueue,
         reports: Reports,
         pipelines: Mapping[str, Pipeline],
+        defaults: OptionText,
         limits: Limits,
         capacity: int,
     ) -> None:
@@ -64,21 +66,22 @@ class Intake:
         self._queue = queue
         self._reports = reports
         self._pipelines = pipelines
+        self._defaults = defaults
         self._limits = limits
         self._capacity = capacity
 
-    def choose(self, pipeline: str, targets: Sequence[str], style: str) -> Choice:
+    def choose(self, pipeline: str, text: OptionText) -> Choice:
         """The caller's words as a choice that can be served.
 
         Raises:
-            OptionError: an unknown pipeline, target or style.
+            OptionError: an unknown pipeline, or options that `options_of` refuses.
             ModelMissingError: a network is missing that the choice needs.
             QueueUnavailableError: it can't be asked which networks the workers have.
         """
         if pipeline not in self._pipelines:
             raise OptionError(f"pipeline must be one of {', '.join(self._pipelines)}")
         chosen = self._pipelines[pipeline]
-        options = chosen.options(targets, style)
+        options = options_of(text, self._defaults, chosen.targets)
         loaded = self._reports.loaded_models()
         if loaded is not None:
             chosen.check_models(options, loaded)
@@ -111,8 +114,7 @@ class Intake:
             file_size=len(data),
             submitted_at=time.time(),
             pipeline=choice.pipeline.name,
-            targets=choice.options.targets,
-            style=choice.options.style,
+            options=choice.options,
         )
         self._store.put(spec.original, data, header.kind.content_type)
         return spec

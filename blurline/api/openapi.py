@@ -9,6 +9,8 @@ from blurline.api.errors import STATUS_OF_CODE
 from blurline.api.schemas import ErrorAnswer
 from blurline.redaction.styles import Style
 from blurline.settings import Settings
+from blurline.stages.frame import Quality
+from blurline.stages.options import LEAST_THRESHOLD, POLYGONS, THRESHOLD_EXAMPLE, ZONES_EXAMPLE
 from blurline.stages.pipeline import Pipeline
 
 
@@ -54,7 +56,7 @@ def form_schema(
             "type": "string",
             "description": "what to blur, comma-separated, of: " + ", ".join(targets),
             "default": settings.default_targets,
-            "examples": ["face,car"],
+            "examples": ["face,license_plate,person"],
         },
         "style": {
             "type": "string",
@@ -62,6 +64,26 @@ def form_schema(
             "enum": [style.value for style in Style],
             "default": settings.default_style,
         },
+        "quality": {
+            "type": "string",
+            "description": "how closely the networks look; closer finds more and takes longer",
+            "enum": [quality.value for quality in Quality],
+            "default": settings.default_quality,
+        },
+        "threshold": {
+            "type": "string",
+            "description": f"least confidence of what is blurred, {LEAST_THRESHOLD} to 1: a number "
+            "for all targets, or one for each; without it each quality level has its own",
+            "default": settings.default_threshold or "",
+            "examples": [THRESHOLD_EXAMPLE, "0.3"],
+        },
+        "ignore_zones": _zones(
+            "nothing is blurred that is found wholly inside one of these polygons",
+            settings.default_ignore_zones,
+        ),
+        "redact_zones": _zones(
+            "these polygons are blurred whatever they show", settings.default_redact_zones
+        ),
         "pipeline": {
             "type": "string",
             "description": "which stages the picture goes through",
@@ -72,4 +94,16 @@ def form_schema(
     schema = {"type": "object", "required": [field], "properties": properties}
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }
+
+
+def _zones(description: str, default: str) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "description": f"{description}; JSON of points x, y in shares of the upright picture's "
+        "width and height",
+        "contentMediaType": "application/json",
+        "contentSchema": POLYGONS.json_schema(),
+        "default": default,
+        "examples": [ZONES_EXAMPLE],
     }

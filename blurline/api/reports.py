@@ -245,11 +245,7 @@ class Reports:
         answer = {}
         for pipeline in self._pipelines.values():
             for name, target in pipeline.targets.items():
-                if target.model is None:
-                    answer[name] = Dependency(
-                        status="unavailable", detail="no network in the catalogue yet"
-                    )
-                elif target.model in loaded:
+                if target.model in loaded:
                     answer[name] = Dependency(status="ok")
                 elif workers:
                     answer[name] = Dependency(status="missing", detail="network not loaded")

@@ -80,10 +80,21 @@ class Results(BaseModel):
     blur_metadata: dict[str, Any] = Field(
         examples=[
             {
-                "targets": ["face", "car"],
+                "targets": ["face", "license_plate"],
                 "style": "mosaic",
-                "counts": {"face": 1, "car": 0},
-                "regions": [{"target": "face", "confidence": 0.91, "box": [401, 122, 446, 180]}],
+                "quality": "balanced",
+                "thresholds": {"face": 0.3},
+                "zones": {"ignore": [], "redact": [[[0, 0], [1, 0], [1, 0.1]]]},
+                "counts": {"face": 1, "license_plate": 0, "zone": 1},
+                "regions": [
+                    {"target": "face", "confidence": 0.91, "box": [401, 122, 446, 180]},
+                    {
+                        "target": "zone",
+                        "confidence": 1.0,
+                        "box": [0, 0, 1280, 72],
+                        "polygon": [[0.0, 0.0], [1280.0, 0.0], [1280.0, 72.0]],
+                    },
+                ],
             }
         ]
     )
@@ -184,7 +195,7 @@ class StatsAnswer(BaseModel):
 class Dependency(BaseModel):
     """Something that the service needs."""
 
-    status: str = Field(description="ok, missing, unknown, unavailable or down")
+    status: str = Field(description="ok, missing, unknown or down")
     detail: str | None = None
 
 

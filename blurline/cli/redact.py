@@ -27,6 +27,7 @@ from blurline.queue.crew import usable_cores
 from blurline.queue.service import inference
 from blurline.settings import Settings
 from blurline.stages.frame import Frame, Options
+from blurline.stages.options import OptionText, default_text, options_of
 from blurline.stages.pipeline import Pipeline
 
 
@@ -68,6 +69,7 @@ class Redactor:
 def redact_all(
     source: Path,
     target: Path,
+    text: OptionText,
     settings: Settings,
     pipelines: Mapping[str, Pipeline],
     *,
@@ -89,7 +91,7 @@ def redact_all(
         raise OptionError("results are not written as GIF: give the result's name another ending")
     if source.is_dir() and target.exists() and not target.is_dir():
         raise OptionError(f"{target} is a file: name a folder for the results")
-    redactor = _redactor(settings, pipelines)
+    redactor = _redactor(text, settings, pipelines)
     waiting = [pair for pair in pairs if again or not pair[1].exists()]
     console = Console(stderr=True)
     if len(waiting) < len(pairs):
@@ -109,12 +111,11 @@ def redact_all(
     return failed
 
 
-def _redactor(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Redactor:
+def _redactor(text: OptionText, settings: Settings, pipelines: Mapping[str, Pipeline]) -> Redactor:
     pipeline = pipelines.get(settings.default_pipeline)
     if pipeline is None:
         raise OptionError(f"pipeline must be one of {', '.join(pipelines)}")
-    targets = [name.strip() for name in settings.default_targets.split(",") if name.strip()]
-    options = pipeline.options(targets, settings.default_style)
+    options = options_of(text, default_text(settings, pipeline.targets), pipeline.targets)
     return Redactor(
         pipeline=pipeline,
         options=options,

@@ -1,15 +1,16 @@
 """A network as the stages see it: pixels in, detections out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from blurline.geometry import clip
 from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Engine
-from blurline.inference.heads import Head
-from blurline.inference.letterbox import letterbox
+from blurline.inference.heads import Candidates, Head, joined
+from blurline.inference.letterbox import letterbox, pad, scaled
+from blurline.inference.scan import Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,17 @@ class Detector:
         """Run once on an empty picture; a network's first run costs several times a later one."""
         self.detect(np.zeros((720, 1280, 3), np.uint8), threshold=1.0)
 
-    def detect(self, pixels: Pixels, threshold: float) -> tuple[Detection, ...]:
-        """Objects with a confidence of at least `threshold`, the surest first."""
-        network_input, placement = letterbox(pixels, self.input_size, self.engine.fixed_size)
-        input_height, input_width = network_input.shape[:2]
-        outputs = self.engine.infer(network_input)
-        found = self.head(outputs, input_height, input_width, threshold)
-        found = found.suppressed(self.iou_threshold)
+    def detect(
+        self, pixels: Pixels, threshold: float, scan: Scan | None = None
+    ) -> tuple[Detection, ...]:
+        """Objects with a confidence of at least `threshold`, the surest first.
+
+        Without `scan` the network looks once, at its own `input_size`; one of fixed size always
+        does.
+        """
+        found = self._candidates(pixels, threshold, scan or Scan((self.input_size,)))
         height, width = pixels.shape[:2]
-        boxes = clip(placement.to_picture(found.boxes), width, height)
+        boxes = clip(found.boxes, width, height)
         return tuple(
             Detection(self.labels[index], float(score), (x1, y1, x2, y2))
             for index, score, (x1, y1, x2, y2) in zip(
@@ -55,6 +58,31 @@ class Detector:
             )
             if x2 > x1 and y2 > y1
         )
+
+    def _candidates(self, pixels: Pixels, threshold: float, scan: Scan) -> Candidates:
+        """What all passes and tiles show, each object once, in pixels of the picture."""
+        if self.engine.fixed_size is not None:
+            network_input, placement = letterbox(pixels, self.input_size, self.engine.fixed_size)
+            found = self._infer(network_input, threshold)
+            found = found.suppressed(self.iou_threshold)
+            return replace(found, boxes=placement.to_picture(found.boxes))
+        height, width = pixels.shape[:2]
+        parts = []
+        for pass_width, pass_height in scan.pass_sizes(width, height):
+            fitted = scaled(pixels, pass_width, pass_height)
+            scale = np.array([width / pass_width, height / pass_height] * 2, np.float32)
+            for left, top, right, bottom in scan.tiles(pass_width, pass_height):
+                network_input, pad_left, pad_top = pad(fitted[top:bottom, left:right])
+                found = self._infer(network_input, threshold)
+                corner = np.array([left - pad_left, top - pad_top] * 2, np.float32)
+                parts.append(replace(found, boxes=(found.boxes + corner) * scale))
+        if len(parts) == 1:
+            return parts[0].suppressed(self.iou_threshold)
+        return joined(parts).suppressed(self.iou_threshold).without_parts()
+
+    def _infer(self, network_input: Pixels, threshold: float) -> Candidates:
+        height, width = network_input.shape[:2]
+        return self.head(self.engine.infer(network_input), height, width, threshold)
 
 
 Detectors = Mapping[str, Detector]

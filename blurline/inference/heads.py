@@ -1,12 +1,12 @@
 """What a network's raw outputs mean: pure functions from tensors to boxes in input pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blurline.geometry import Boxes, Scores, nms
+from blurline.geometry import Boxes, Scores, inside_larger, nms
 from blurline.inference.engine import Outputs
 
 
@@ -22,6 +22,23 @@ class Candidates:
         """What is left after non-maximum suppression within each class, best score first."""
         kept = nms(self.boxes, self.scores, iou_threshold, self.classes)
         return Candidates(self.boxes[kept], self.scores[kept], self.classes[kept])
+
+    def without_parts(self) -> "Candidates":
+        """What is left without boxes that lie inside a larger one of their class.
+
+        Tiles and passes see parts of what another one sees whole.
+        """
+        kept = ~inside_larger(self.boxes, self.classes)
+        return Candidates(self.boxes[kept], self.scores[kept], self.classes[kept])
+
+
+def joined(parts: Sequence[Candidates]) -> Candidates:
+    """All candidates of one picture, from at least one look at it."""
+    return Candidates(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.classes for part in parts]),
+    )
 
 
 Head = Callable[[Outputs, int, int, float], Candidates]
@@ -90,7 +107,35 @@ def centerface(outputs: Outputs, height: int, width: int, threshold: float) -> C
     return _one_class(boxes, heat[0, rows, columns])
 
 
-HEADS: dict[str, Head] = {"yolo": yolo, "yunet": yunet, "centerface": centerface}
+def dense(outputs: Outputs, height: int, width: int, threshold: float) -> Candidates:
+    """The networks of `training/`: one map (1, classes + 4, h / s, w / s) for each stride s.
+
+    Its channels are a logit a class, the way from the cell's centre to the box's in strides, and
+    the logarithm of the box's width and height in strides.
+    """
+    boxes, scores, classes = [], [], []
+    # Logits are compared, so that the sigmoid is only taken of the few cells that are kept.
+    least = np.log(threshold / (1 - threshold)) if threshold < 1 else np.inf
+    for tensor in outputs.values():
+        logits, offsets = tensor[0, :-4], tensor[0, -4:]
+        stride = height / logits.shape[1]
+        best = logits.max(axis=0)
+        rows, columns = np.nonzero(best >= least)
+        dx, dy, log_width, log_height = offsets[:, rows, columns]
+        x, y = (columns + 0.5 + dx) * stride, (rows + 0.5 + dy) * stride
+        half_width, half_height = np.exp(log_width) * stride / 2, np.exp(log_height) * stride / 2
+        corners = [x - half_width, y - half_height, x + half_width, y + half_height]
+        boxes.append(np.stack(corners, axis=1))
+        scores.append(1 / (1 + np.exp(-best[rows, columns])))
+        classes.append(logits[:, rows, columns].argmax(axis=0))
+    return Candidates(
+        np.concatenate(boxes).astype(np.float32),
+        np.concatenate(scores).astype(np.float32),
+        np.concatenate(classes),
+    )
+
+
+HEADS: dict[str, Head] = {"yolo": yolo, "yunet": yunet, "centerface": centerface, "dense": dense}
 
 
 def _one_class(boxes: NDArray[np.floating], scores: NDArray[np.floating]) -> Candidates:

@@ -44,24 +44,30 @@ def letterbox(
         scale = long_side / max(height, width)
     else:
         scale = min(fixed_size[0] / height, fixed_size[1] / width)
-    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
-    if (new_width, new_height) != (width, height):
-        pixels = np.asarray(
-            cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR), np.uint8
-        )
-    input_height, input_width = fixed_size or (
-        ceil(new_height / STRIDE) * STRIDE,
-        ceil(new_width / STRIDE) * STRIDE,
+    fitted = scaled(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
+    padded, left, top = pad(fitted, fixed_size)
+    return padded, Letterbox(scale, left, top)
+
+
+def scaled(pixels: Pixels, width: int, height: int) -> Pixels:
+    """The picture in that size; the same array if it has it already."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def pad(pixels: Pixels, size: tuple[int, int] | None = None) -> tuple[Pixels, int, int]:
+    """The picture in the middle of grey, and how far from the left and from the top it lies there.
+
+    The result has `size` (height, width), by default the next multiples of the stride.
+    """
+    height, width = pixels.shape[:2]
+    full_height, full_width = size or (
+        ceil(height / STRIDE) * STRIDE,
+        ceil(width / STRIDE) * STRIDE,
     )
-    pad_width, pad_height = input_width - new_width, input_height - new_height
-    left, top = pad_width // 2, pad_height // 2
-    padded = cv2.copyMakeBorder(
-        pixels,
-        top,
-        pad_height - top,
-        left,
-        pad_width - left,
-        cv2.BORDER_CONSTANT,
-        value=(GREY, GREY, GREY),
-    )
-    return np.asarray(padded, np.uint8), Letterbox(scale, left, top)
+    left, top = (full_width - width) // 2, (full_height - height) // 2
+    right, bottom = full_width - width - left, full_height - height - top
+    grey = (GREY, GREY, GREY)
+    padded = cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=grey)
+    return np.asarray(padded, np.uint8), left, top

@@ -47,6 +47,7 @@ class OpenVinoEngine:
         threads: int,
         precision: Precision = "auto",
         any_size: bool = False,
+        outputs: tuple[str, ...] = (),
     ) -> None:
         """Read the file.
 
@@ -54,6 +55,7 @@ class OpenVinoEngine:
             path: an ONNX file with one input of shape (n, 3, height, width).
             input_format: what the network was trained on.
             any_size: the network works at every size, even if its file names one.
+            outputs: names of the outputs that are read, in that order; () for all.
             threads: CPU threads, and so pictures at a time, for this network.
             precision: `auto` takes bf16 where the CPU computes it, f32 elsewhere.
 
@@ -62,7 +64,7 @@ class OpenVinoEngine:
         """
         self._core = ov.Core()
         try:
-            model = self._core.read_model(path)
+            model = _with_outputs(self._core.read_model(path), outputs)
             self._fixed_size = None if any_size else _fixed_size(model)
             model.reshape([1, 3, *(self._fixed_size or (-1, -1))])
             # Compilation adds names of its own, so the file's names are kept from before.
@@ -121,6 +123,13 @@ class OpenVinoEngine:
                     self._compiled.popitem(last=False)
             self._compiled.move_to_end(size)
             return self._compiled[size]
+
+
+def _with_outputs(model: ov.Model, names: tuple[str, ...]) -> ov.Model:
+    """The model without what only its other outputs need, which then costs nothing."""
+    if not names:
+        return model
+    return ov.Model([model.output(name) for name in names], model.get_parameters(), model.name)
 
 
 def _prepare(model: ov.Model, input_format: InputFormat) -> ov.Model:

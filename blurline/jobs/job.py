@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from blurline.imaging.header import Kind
-from blurline.redaction.styles import Style
-from blurline.stages.frame import Frame, Options
+from blurline.redaction.zones import ZONE
+from blurline.stages.frame import Frame, Options, Redaction
 
 
 class JobStatus(StrEnum):
@@ -38,13 +40,7 @@ class JobSpec:
     file_size: int
     submitted_at: float
     pipeline: str
-    targets: tuple[str, ...]
-    style: Style
-
-    @property
-    def options(self) -> Options:
-        """What the stages need to know."""
-        return Options(self.targets, self.style)
+    options: Options
 
     def to_message(self) -> dict[str, Any]:
         """The job as plain JSON values."""
@@ -52,15 +48,19 @@ class JobSpec:
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> "JobSpec":
-        """The job from `to_message`'s values."""
-        return cls(
-            **{
-                **message,
-                "kind": Kind(message["kind"]),
-                "style": Style(message["style"]),
-                "targets": tuple(message["targets"]),
-            }
-        )
+        """The job from `to_message`'s values.
+
+        Raises:
+            ValueError: they are not such values.
+        """
+        try:
+            return _SPEC.validate_python(message)
+        except ValidationError:
+            # Its text quotes the values.
+            raise ValueError("the message is no job as this version writes them") from None
+
+
+_SPEC = TypeAdapter(JobSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +118,16 @@ def failed(spec: JobSpec, error: JobError, now: float) -> JobRecord:
 
 
 def blur_metadata(frame: Frame, options: Options) -> dict[str, Any]:
-    """What was blurred: the options, the regions in pixels of the upright picture, and counts."""
+    """What was blurred: the options, the regions in pixels of the upright picture, and counts.
+
+    Zones that were redacted count as `zone`; their regions have a `polygon` as well.
+    """
     redactions = frame.redactions or ()
+    names = (*options.targets, ZONE) if options.zones.redact else options.targets
     return {
-        "targets": list(options.targets),
-        "style": options.style.value,
-        "counts": {
-            target: sum(redaction.target == target for redaction in redactions)
-            for target in options.targets
-        },
-        "regions": [
-            {
-                "target": redaction.target,
-                "confidence": round(redaction.confidence, 4),
-                "box": list(redaction.box),
-            }
-            for redaction in redactions
-        ],
+        **asdict(options),
+        "counts": {name: sum(found.target == name for found in redactions) for name in names},
+        "regions": [_region(redaction) for redaction in redactions],
     }
 
 
@@ -153,6 +146,17 @@ def detection_metadata(frame: Frame) -> dict[str, Any] | None:
             for detection in frame.detections
         ],
     }
+
+
+def _region(redaction: Redaction) -> dict[str, Any]:
+    region: dict[str, Any] = {
+        "target": redaction.target,
+        "confidence": round(redaction.confidence, 4),
+        "box": list(redaction.box),
+    }
+    if redaction.polygon is not None:
+        region["polygon"] = [[round(x, 1), round(y, 1)] for x, y in redaction.polygon]
+    return region
 
 
 def _record(

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blurline.errors import ModelError
+from blurline.models.export import Exported
+from blurline.models.sources import OwnFile, PackageFile, Source
 from blurline.models.wheels import WheelMember
 
 WEIGHT_ENDINGS = (".onnx", ".pt")
@@ -17,8 +19,8 @@ WEIGHT_ENDINGS = (".onnx", ".pt")
 class Model:
     """A network: where its file comes from and how its input and output are read.
 
-    `source` is a member of a wheel for a network of the catalogue, a path for a user's own.
-    `labels` may be () for a user's own file, which then has to carry its class names itself.
+    `outputs` names those of the file that the head reads, () if it reads all. `labels` may be ()
+    for a user's own file, which then has to carry its class names itself.
     """
 
     name: str
@@ -27,11 +29,12 @@ class Model:
     labels: tuple[str, ...]
     licence: str
     origin: str
-    source: WheelMember | Path
+    source: Source
     input_size: int
     iou_threshold: float
     colours: Literal["rgb", "bgr"]
     divisor: float
+    outputs: tuple[str, ...] = ()
 
 
 @cache
@@ -65,7 +68,7 @@ def find(name: str) -> Model:
         labels=(),
         licence="the user's own",
         origin=path.name,
-        source=path,
+        source=OwnFile(path),
         input_size=640,
         iou_threshold=0.7,
         colours="rgb",
@@ -74,5 +77,11 @@ def find(name: str) -> Model:
 
 
 def _parse(name: str, entry: dict[str, Any]) -> Model:
-    member = WheelMember(entry.pop("wheel"), entry.pop("member"), entry.pop("sha256"))
-    return Model(name=name, source=member, **{**entry, "labels": tuple(entry["labels"])})
+    source: Source
+    if "file" in entry:
+        source = PackageFile(entry.pop("file"), entry.pop("sha256"))
+    else:
+        member = WheelMember(entry.pop("wheel"), entry.pop("member"), entry.pop("sha256"))
+        source = Exported(member) if entry.pop("export", False) else member
+    entry |= {key: tuple(entry[key]) for key in ("labels", "outputs") if key in entry}
+    return Model(name=name, source=source, **entry)

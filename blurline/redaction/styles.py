@@ -5,6 +5,7 @@ from math import ceil, floor
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from blurline.imaging.decode import Pixels
 
@@ -39,7 +40,9 @@ def whole_pixels(box: tuple[float, float, float, float], width: int, height: int
     return left, top, right, bottom
 
 
-def redact(pixels: Pixels, box: PixelBox, style: Style) -> None:
+def redact(
+    pixels: Pixels, box: PixelBox, style: Style, mask: NDArray[np.bool_] | None = None
+) -> None:
     """Make the pixels inside `box` unreadable, in place; no other pixel changes.
 
     Args:
@@ -47,15 +50,17 @@ def redact(pixels: Pixels, box: PixelBox, style: Style) -> None:
         box: not empty and inside the picture.
         style: `MOSAIC` leaves the mean colour of each of a few cells, `SOLID` nothing at all,
             `GAUSSIAN` a smooth picture with a sigma of an eighth of the longer side.
+        mask: which pixels of the box change, in its shape (height, width); all without it.
     """
     left, top, right, bottom = box
     region = pixels[top:bottom, left:right]
     if style is Style.SOLID:
-        region[:] = 0
+        unreadable = np.zeros_like(region)
     elif style is Style.MOSAIC:
-        region[:] = _mosaic(region)
+        unreadable = _mosaic(region)
     else:
-        region[:] = _gaussian(region)
+        unreadable = _gaussian(region)
+    np.copyto(region, unreadable, where=True if mask is None else mask[..., None])
 
 
 def _mosaic(region: Pixels) -> Pixels:

@@ -1,25 +1,27 @@
 """The stage that finds what must not be seen and makes it unreadable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from blurline.errors import ModelMissingError, OptionError
-from blurline.geometry import grow
+from blurline.geometry import Margin, grow
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detection, Detectors
-from blurline.redaction.styles import redact, whole_pixels
+from blurline.inference.scan import Scan
+from blurline.redaction.styles import Style, redact, whole_pixels
+from blurline.redaction.zones import ZONE, Polygon, Zones, bounds, holds, polygon_mask, scaled
 from blurline.stages.frame import Frame, Options, Redaction
-from blurline.stages.pipeline import Target
+from blurline.stages.pipeline import Level, Target
 
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """Redacts every region that shows one of the targets asked for.
+    """Redacts every region that shows one of the targets asked for, and the caller's zones.
 
     All networks look before the first pixel changes, so that one target's redaction can't hide
-    another target from its network. A network that several targets share looks once.
+    another target from its network. A network looks once for all targets that want the same scan.
     """
 
     targets: Mapping[str, Target]
@@ -27,8 +29,8 @@ class Blur:
 
     @property
     def models(self) -> frozenset[str]:
-        """Networks of all targets that have one."""
-        return frozenset(target.model for target in self.targets.values() if target.model)
+        """Networks of all targets."""
+        return frozenset(target.model for target in self.targets.values())
 
     @property
     def required_models(self) -> frozenset[str]:
@@ -45,38 +47,64 @@ class Blur:
         if not options.targets:
             raise OptionError("there is no target to blur")
         wanted = {name: self.targets[name] for name in options.targets}
-        thresholds: dict[str, float] = {}
+        levels = {name: _level(name, target, options) for name, target in wanted.items()}
+        looks: dict[tuple[str, Scan], float] = {}
         for name, target in wanted.items():
-            if target.model is None or target.model not in detectors:
+            if target.model not in detectors:
                 raise ModelMissingError(f"the network for the target {name} is not loaded")
-            known = thresholds.get(target.model, 1.0)
-            thresholds[target.model] = min(known, target.threshold)
+            look, threshold = (target.model, levels[name].scan), levels[name].threshold
+            looks[look] = min(looks.get(look, 1.0), threshold)
         found = {
-            model: detectors[model].detect(frame.pixels, threshold)
-            for model, threshold in thresholds.items()
+            (model, scan): detectors[model].detect(frame.pixels, threshold, scan)
+            for (model, scan), threshold in looks.items()
         }
-        redactions = tuple(
-            redaction
-            for name, target in wanted.items()
-            for redaction in _redactions(name, target, found[target.model or ""], frame.pixels)
-        )
+        height, width = frame.pixels.shape[:2]
+        redactions: list[Redaction] = []
+        for name, target in wanted.items():
+            level = levels[name]
+            chosen = [
+                detection
+                for detection in found[target.model, level.scan]
+                if detection.label in target.labels
+                and detection.confidence >= level.threshold
+                and not _ignored(detection, options.zones, width, height)
+            ]
+            redactions += _around(name, chosen, level.margin, width, height)
+        redactions += (_of_zone(zone, width, height) for zone in options.zones.redact)
         for redaction in redactions:
-            redact(frame.pixels, redaction.box, options.style)
-        return replace(frame, redactions=redactions)
+            _apply(redaction, frame.pixels, options.style)
+        return replace(frame, redactions=tuple(redactions))
 
 
-def _redactions(
-    name: str, target: Target, detections: tuple[Detection, ...], pixels: Pixels
+def _level(name: str, target: Target, options: Options) -> Level:
+    """How closely to look for the target, with the caller's own threshold if there is one."""
+    level = target.levels[options.quality]
+    return replace(level, threshold=options.thresholds.get(name, level.threshold))
+
+
+def _ignored(detection: Detection, zones: Zones, width: int, height: int) -> bool:
+    """Whether the detection, not grown, lies wholly inside one of the zones to ignore."""
+    left, top, right, bottom = detection.box
+    box = left / width, top / height, right / width, bottom / height
+    return any(holds(polygon, box) for polygon in zones.ignore)
+
+
+def _around(
+    name: str, detections: Sequence[Detection], margin: Margin, width: int, height: int
 ) -> list[Redaction]:
     """The regions to redact for one target: its detections, grown, in whole pixels."""
-    chosen = [
-        detection
-        for detection in detections
-        if detection.label in target.labels and detection.confidence >= target.threshold
-    ]
-    boxes = grow(np.array([d.box for d in chosen], np.float32).reshape(-1, 4), target.margin)
-    height, width = pixels.shape[:2]
+    boxes = grow(np.array([d.box for d in detections], np.float32).reshape(-1, 4), margin)
     return [
         Redaction(name, detection.confidence, whole_pixels((x1, y1, x2, y2), width, height))
-        for detection, (x1, y1, x2, y2) in zip(chosen, boxes.tolist(), strict=True)
+        for detection, (x1, y1, x2, y2) in zip(detections, boxes.tolist(), strict=True)
     ]
+
+
+def _of_zone(zone: Polygon, width: int, height: int) -> Redaction:
+    polygon = scaled(zone, width, height)
+    return Redaction(ZONE, 1.0, whole_pixels(bounds(polygon), width, height), polygon)
+
+
+def _apply(redaction: Redaction, pixels: Pixels, style: Style) -> None:
+    box, polygon = redaction.box, redaction.polygon
+    redact(pixels, box, style, None if polygon is None else polygon_mask(polygon, box))

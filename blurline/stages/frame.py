@@ -1,27 +1,54 @@
 """What passes from stage to stage."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detection
 from blurline.redaction.styles import PixelBox, Style
+from blurline.redaction.zones import Polygon, Zones
+
+
+class Quality(StrEnum):
+    """How closely the networks look: `FAST` once at a small size, `THOROUGH` in many tiles."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    THOROUGH = "thorough"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the caller chose for one picture: names of targets, in their order, and a style."""
+    """What the caller chose for one picture.
+
+    Attributes:
+        targets: names of what to blur, in the caller's order.
+        style: how it is blurred.
+        quality: how closely the networks look.
+        thresholds: least confidence, 0 to 1, for those targets that shall not have their own.
+        zones: where nothing and where everything is blurred.
+    """
 
     targets: tuple[str, ...]
     style: Style
+    quality: Quality = Quality.BALANCED
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    zones: Zones = field(default_factory=Zones)
 
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """A region that was made unreadable, why, and how sure the network was (0 to 1)."""
+    """A region that was made unreadable, why, and how sure the network was (0 to 1).
+
+    Of a zone that the caller named, `target` is "zone", `confidence` 1, and only what lies inside
+    `polygon`, in pixels, is unreadable.
+    """
 
     target: str
     confidence: float
     box: PixelBox
+    polygon: Polygon | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

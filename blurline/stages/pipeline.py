@@ -6,23 +6,34 @@ from time import perf_counter
 from typing import Protocol
 
 from blurline.errors import ModelMissingError, OptionError
+from blurline.geometry import Margin
 from blurline.inference.detector import Detectors
-from blurline.redaction.styles import Style
-from blurline.stages.frame import Frame, Options
+from blurline.inference.scan import Scan
+from blurline.stages.frame import Frame, Options, Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How one quality level looks for one target.
+
+    Attributes:
+        scan: the sizes at which the network sees the picture.
+        threshold: least confidence, 0 to 1, of what is blurred.
+        margin: by how much a box is grown.
+    """
+
+    scan: Scan
+    threshold: float
+    margin: Margin
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something to blur: the network that finds it, by which of its labels, from which confidence.
+    """Something to blur: the network that finds it, by which of its labels, and how closely."""
 
-    A box is grown by `margin` of its size on each side. `model` is None while no network for the
-    target exists.
-    """
-
-    model: str | None
+    model: str
     labels: frozenset[str]
-    threshold: float
-    margin: float
+    levels: Mapping[Quality, Level]
 
 
 class Stage(Protocol):
@@ -70,30 +81,11 @@ class Pipeline:
         """What callers can ask to blur, by name."""
         return {name: target for stage in self.stages for name, target in stage.targets.items()}
 
-    def options(self, targets: Collection[str], style: str) -> Options:
-        """The caller's words as checked options.
-
-        Raises:
-            OptionError: an unknown style or target, or no target at all.
-            ModelMissingError: a target that no network exists for.
-        """
-        styles = [known.value for known in Style]
-        if style not in styles:
-            raise OptionError(f"style must be one of {', '.join(styles)}")
-        if not targets:
-            raise OptionError(f"targets must name at least one of {', '.join(self.targets)}")
-        for name in targets:
-            if name not in self.targets:
-                raise OptionError(f"targets must be among {', '.join(self.targets)}")
-            if self.targets[name].model is None:
-                raise ModelMissingError(f"no network for the target {name} is in the catalogue yet")
-        return Options(tuple(dict.fromkeys(targets)), Style(style))
-
     def needed_models(self, options: Options) -> frozenset[str]:
         """Names of the networks that these options need."""
         wanted = {self.targets[name].model for name in options.targets}
         required = frozenset[str]().union(*(stage.required_models for stage in self.stages))
-        return required | {model for model in wanted if model}
+        return required | wanted
 
     def check_models(self, options: Options, loaded: Collection[str]) -> None:
         """Refuse options that the loaded networks can't serve.

@@ -1,0 +1,65 @@
+"""The measured part of docs/quality.md: tables and plots from the reports beside it.
+
+`python -m blurline.evaluation.page docs/quality.md REPORT.json...` writes it anew and leaves the
+words around it alone.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from blurline.errors import OptionError
+from blurline.evaluation.report import Report, from_json
+from blurline.evaluation.table import Table, tables
+
+BEGIN = "<!-- From here on written by `make quality`. -->"
+END = "<!-- As far as here. -->"
+
+
+def filled(page: str, reports: Sequence[Report], plots: Sequence[str]) -> str:
+    """The page with the measured part written anew.
+
+    Args:
+        page: Markdown that holds `BEGIN` and `END`, each on a line of its own.
+        reports: what is shown, in this order.
+        plots: links of pictures, relative to the page.
+
+    Raises:
+        OptionError: the page lacks one of the marks.
+    """
+    before, begin, rest = page.partition(f"{BEGIN}\n")
+    _, end, after = rest.partition(f"{END}\n")
+    if not (begin and end):
+        raise OptionError(f"the page must hold the lines {BEGIN} and {END}")
+    blocks = [block for report in reports for block in _blocks(report)]
+    blocks += [f"![{Path(plot).stem}]({plot})" for plot in plots]
+    return before + begin + "\n" + "\n\n".join(blocks) + "\n\n" + end + after
+
+
+def _blocks(report: Report) -> Iterator[str]:
+    if report.limit is not None:
+        yield f"**Partial: no more than {report.limit} pictures of each set.**"
+    for table in tables(report):
+        yield f"### {table.title[0].upper()}{table.title[1:]}"
+        yield _markdown(table)
+    yield "### Settings of these figures"
+    chosen = ((name, f"`{json.dumps(settings)}`") for name, settings in report.settings.items())
+    yield _markdown(Table("", ("", "settings"), tuple(chosen)))
+
+
+def _markdown(table: Table) -> str:
+    rule = ("---", *("---:" for _ in table.head[1:]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (table.head, rule, *table.lines))
+
+
+def _write(page: Path, files: Sequence[Path]) -> None:
+    reports = [from_json(file.read_bytes()) for file in files]
+    folders = dict.fromkeys(file.parent for file in files)
+    plots = sorted(plot for folder in folders for plot in folder.glob("*.svg"))
+    links = [plot.relative_to(page.parent).as_posix() for plot in plots]
+    page.write_text(filled(page.read_text("utf-8"), reports, links), "utf-8")
+
+
+if __name__ == "__main__":
+    _write(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
