@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-FACES = [[740.0, 80.0, 940.0, 390.0], [400.0, 285.0, 545.0, 500.0]]
+FACES = [(545, 240, 665, 440), (915, 95, 1060, 285)]
 """The two faces of the photo `zidane`, drawn by hand."""
 
 

@@ -51,11 +51,7 @@ class Painter:
 
 
 def measurement(*contenders: Contender, **others: Any) -> Measurement:
-    return Measurement(**{"detector": None, "limits": LIMITS, **others}, **parts(*contenders))
-
-
-def parts(*contenders: Contender) -> dict[str, Any]:
-    return {"contenders": contenders, "labels": LABELS}
+    return Measurement(contenders, LABELS, detector=None, limits=LIMITS, **others)
 
 
 def labelled(folder: Path, small_jpeg: bytes, *boxes: Any, pictures: int = 1) -> LabelledSet:
@@ -267,7 +263,7 @@ CUP = (10.0, 20.0, 110.0, 120.0)
 def found_in(*detections: Detection, ignored: bool = False) -> tuple[float, float]:
     """AP and AP50 where one cup is labelled."""
     picture = LabelledPicture(Path("a.jpg"), 320, 240, (LabelledBox("cup", CUP, ignored),))
-    precision = average_precision("net", {picture: detections})
+    precision = average_precision("net", [(picture, detections)])
     return precision.ap, precision.ap50
 
 

@@ -9,10 +9,11 @@ import pytest
 from blurline.errors import OptionError
 from blurline.evaluation.average_precision import Precision
 from blurline.evaluation.figures import Band, CurvePoint, Row
-from blurline.evaluation.page import BEGIN, END, filled
+from blurline.evaluation.page import BEGIN, END, filled, written
 from blurline.evaluation.plots import write_plots
 from blurline.evaluation.report import Report, SetReport, from_json, to_json
 from blurline.evaluation.table import tables
+from tests.parts import ROOT
 
 BANDS = (Band(0, 8, 0, 0), Band(8, None, 4, 3))
 CURVE = (CurvePoint(0.1, 4, 0.08, 6.0), CurvePoint(0.5, 2, 0.01, 2.0))
@@ -127,20 +128,27 @@ def test_a_page_without_a_place_for_tables_is_left_alone(page: str) -> None:
         filled(page, [REPORT], [])
 
 
+def test_the_page_of_this_project_shows_what_its_reports_say() -> None:
+    page = ROOT / "docs/quality.md"
+    reports = [ROOT / "docs/quality" / f"{name}.json" for name in ("faces", "plates")]
+
+    assert written(page, reports) == page.read_text()
+
+
 # Plots
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_plots_are_the_same_bytes_for_the_same_figures(tmp_path: Path, kind: str) -> None:
-    first = write_plots(REPORT, tmp_path / "a", kind)
-    second = write_plots(REPORT, tmp_path / "b", kind)
+    plots = write_plots(REPORT, tmp_path, kind)
+    first = [path.read_bytes() for path in plots]
 
-    assert [path.name for path in first] == [
+    assert [path.name for path in plots] == [
         f"{target}-{name}.{kind}"
         for target in ("face", "license_plate")
         for name in ("by-size", "trade")
     ]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert [path.read_bytes() for path in write_plots(REPORT, tmp_path, kind)] == first
 
 
 def test_a_plot_names_its_axes_with_their_units_and_every_contender(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blurline.inference.letterbox import GREY, STRIDE, Letterbox, letterbox
+from blurline.inference.letterbox import GREY, SHAPES, STRIDE, Letterbox, input_size, letterbox
 from tests.parts import drawing
 
 SIZES = [(1280, 720), (720, 1280), (810, 1080), (640, 640), (1920, 1080), (333, 77), (97, 1001)]
@@ -19,11 +19,15 @@ SIZES = [(1280, 720), (720, 1280), (810, 1080), (640, 640), (1920, 1080), (333, 
         ((4000, 3000), (640, 480)),
         ((100, 100), (640, 640)),
         ((1, 1), (640, 640)),
-        ((5000, 1), (640, 32)),
-        ((1, 5000), (32, 640)),
+        ((6000, 4000), (640, 448)),
+        ((8000, 4000), (640, 320)),
+        ((640, 400), (640, 448)),
+        ((640, 490), (640, 640)),
+        ((5000, 1), (640, 160)),
+        ((1, 5000), (160, 640)),
     ],
 )
-def test_the_input_is_the_smallest_rectangle_of_the_stride(
+def test_the_input_is_the_smallest_usual_shape_in_whole_strides(
     size: tuple[int, int], input_size: tuple[int, int]
 ) -> None:
     fitted, _ = letterbox(np.zeros((size[1], size[0], 3), np.uint8), 640)
@@ -76,3 +80,9 @@ def test_a_picture_that_fits_is_not_touched() -> None:
     fitted, placement = letterbox(pixels, 640)
     assert (fitted == pixels).all()
     assert placement == Letterbox(1.0, 0, 0)
+
+
+def test_pictures_of_every_shape_make_few_sizes_of_input() -> None:
+    sizes = {input_size(short, 800) for short in range(1, 801)}
+    assert len(sizes) <= len(SHAPES)
+    assert all(side % STRIDE == 0 for size in sizes for side in size)

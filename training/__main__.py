@@ -1,7 +1,8 @@
-"""Train the plate network; a run that was interrupted goes on where it stopped."""
+"""Train a network for plates or faces; a run that was interrupted goes on where it stopped."""
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -11,9 +12,10 @@ import torch
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from training.crops import Batch, Batches, load_plates
+from training.crops import Batch, Batches, Photos, load_plates
 from training.loss import loss
 from training.network import DenseNet, export
+from training.teacher import load_faces
 
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.05
@@ -21,6 +23,9 @@ WARM_UP = 300
 EMA_DECAY = 0.998
 SAVE_EVERY = 300
 SHOW_EVERY_SECONDS = 20.0
+
+
+TASKS: dict[str, Callable[[Path], Photos]] = {"plates": load_plates, "faces": load_faces}
 
 
 @dataclass
@@ -119,6 +124,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the training sets")
+    parser.add_argument(
+        "--task", choices=TASKS, default="plates", help="what to find; default: %(default)s"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/training"), help="results")
     parser.add_argument("--steps", type=int, default=12_000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
@@ -135,13 +143,18 @@ def main() -> None:
         run.load(checkpoint)
         print(f"goes on at step {run.step}")
     if not arguments.export:
-        photos = load_plates(arguments.data)
-        print(f"{len(photos.labelled)} photos with plates, {len(photos.negative)} without")
+        photos = TASKS[arguments.task](arguments.data)
+        count = sum(len(photo.boxes) for photo in photos.labelled)
+        print(
+            f"{count} {arguments.task} in {len(photos.labelled)} photos, "
+            f"{len(photos.negative)} photos without"
+        )
         batches = Batches(photos, seed=arguments.seed * 1_000_000 + run.step)
         loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=8)
         train(run, iter(loader), arguments.steps, checkpoint)
-    export(run.average, arguments.out / "platenet.onnx")
-    print(f"written: {arguments.out / 'platenet.onnx'}")
+    path = arguments.out / f"{arguments.task}.onnx"
+    export(run.average, path)
+    print(f"written: {path}")
 
 
 if __name__ == "__main__":

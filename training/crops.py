@@ -40,7 +40,10 @@ OBJECT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo as JPEG bytes and its boxes, (n, 4), in the pixels of that JPEG."""
+    """A photo as JPEG bytes and its boxes, (n, 4), in the pixels of that JPEG.
+
+    `trusted` is False where objects may lack a label.
+    """
 
     jpeg: bytes
     boxes: NDArray[np.float32]
@@ -61,11 +64,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """All photos of the training: with labelled objects, with a weight each, and without."""
+    """All photos of the training: with labelled objects, with a weight each, and without.
+
+    `render` says whether objects are rendered into the photos too; only plates can be.
+    """
 
     labelled: list[Photo]
     weights: list[float]
     negative: list[Photo]
+    render: bool
 
 
 def load_plates(data: Path) -> Photos:
@@ -79,8 +86,8 @@ def load_plates(data: Path) -> Photos:
     signs = sorted((data / "negatives/roadsigns").rglob("*.jpg"))[::2]
     people = sorted((data / "people/coco_rf").rglob("*.jpg"))
     nothing = np.zeros((0, 4), np.float32)
-    negative = [_photo(path, nothing, trusted=True) for path in (*signs, *people)]
-    return Photos(labelled, weights, negative)
+    negative = [read_photo(path, nothing, trusted=True) for path in (*signs, *people)]
+    return Photos(labelled, weights, negative, render=True)
 
 
 class Batches(IterableDataset[Batch]):
@@ -116,9 +123,10 @@ def crop(rng: random.Random, photos: Photos, side: int) -> tuple[Pixels, NDArray
     chosen = rng.choice(photo.boxes) if len(photo.boxes) and rng.random() < 0.85 else None
     around = _background(rng, photos, side)
     image, boxes = _window(rng, pixels, photo.boxes, chosen, around)
-    if rng.random() < 0.35:
-        _distract(rng, image, boxes)
-    boxes = _with_rendered_plates(rng, image, boxes)
+    if photos.render:
+        if rng.random() < 0.35:
+            _distract(rng, image, boxes)
+        boxes = _with_rendered_plates(rng, image, boxes)
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
         boxes = [(side - right, top, side - left, bottom) for left, top, right, bottom in boxes]
@@ -145,10 +153,11 @@ def _background(rng: random.Random, photos: Photos, side: int) -> Pixels:
 def _labelled(folder: Path, image: dict[str, object], name: str) -> Photo:
     boxes = [box["xyxy"] for box in image["boxes"]]  # type: ignore[attr-defined]
     array = np.array(boxes, np.float32).reshape(-1, 4)
-    return _photo(folder / str(image["file"]), array, trusted=name not in UNEVENLY_LABELLED)
+    return read_photo(folder / str(image["file"]), array, trusted=name not in UNEVENLY_LABELLED)
 
 
-def _photo(path: Path, boxes: NDArray[np.float32], *, trusted: bool) -> Photo:
+def read_photo(path: Path, boxes: NDArray[np.float32], *, trusted: bool) -> Photo:
+    """The photo as it is kept in memory; `boxes` are in the pixels of the file."""
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
         raise SystemExit(f"{path} is no picture that OpenCV reads")

@@ -28,6 +28,7 @@ from blurline.evaluation.report import Report, to_json
 from blurline.evaluation.table import tables
 from blurline.imaging.header import Limits
 from blurline.models.load import Inference, load_detectors
+from blurline.models.wheels import write_whole
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings
 from blurline.stages.detect import Detect
@@ -69,8 +70,7 @@ def evaluate_sets(request: Request, settings: Settings, pipelines: Mapping[str, 
     detect = next(stage for stage in stages if isinstance(stage, Detect))
     defaults = default_text(settings, blur.targets)
     tasks = _tasks(request, settings, blur)
-    if request.plots:
-        plots.check_installed()
+    _prepare_places(request)
     targets = [name for name in blur.targets if any(name in task.targets for task in tasks)]
     models = {blur.targets[name].model for name in targets}
     if any(task.is_for_detection for task in tasks):
@@ -113,9 +113,23 @@ def evaluate_sets(request: Request, settings: Settings, pipelines: Mapping[str, 
     )
     _show(report)
     if request.json_file:
-        request.json_file.write_bytes(to_json(report))
+        write_whole(request.json_file, to_json(report))
     if request.plots:
         plots.write_plots(report, request.plots, request.plot_format)
+
+
+def _prepare_places(request: Request) -> None:
+    """Make sure that what will be written can be, before an hour has gone into it."""
+    if request.plots:
+        plots.check_installed()
+    if request.json_file and request.json_file.is_dir():
+        raise OptionError(f"{request.json_file} is a folder: name a file for the report")
+    for folder in (request.json_file and request.json_file.parent, request.plots):
+        try:
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError(f"{folder}: {error.strerror or 'not to be written'}") from error
 
 
 def _limits(settings: Settings) -> Limits:

@@ -185,16 +185,10 @@ def evaluate(
 
         blurline evaluate faces/ plates/ --quality all --json report.json
     """
-    qualities = _qualities(quality or [Quality.BALANCED])
-    settings = _settings()
-    _pull_missing(settings)
-    if peers:
-        for source in peer_sources():
-            source.pull(settings.model_dir)
     request = Request(
         sets=sets,
         targets=targets,
-        qualities=qualities,
+        qualities=_qualities(quality or [Quality.BALANCED]),
         threshold=threshold,
         limit=limit,
         threads=threads,
@@ -204,6 +198,11 @@ def evaluate(
         plot_format=plot_format,
     )
     try:
+        settings = _settings()
+        _pull_missing(settings)
+        if peers:
+            for source in peer_sources():
+                source.pull(settings.model_dir)
         evaluate_sets(request, settings, pipelines(settings))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

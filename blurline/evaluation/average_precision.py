@@ -1,6 +1,6 @@
 """Average precision of the detection network, by pycocotools (the extra `evaluate`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -40,21 +40,22 @@ def check_installed() -> None:
 
 
 def average_precision(
-    network: str, found: Mapping[LabelledPicture, Sequence[Detection]]
+    network: str, found: Sequence[tuple[LabelledPicture, Sequence[Detection]]]
 ) -> Precision:
     """COCO's measure (https://cocodataset.org/#detection-eval) of what was found in each picture.
 
-    Detections of other classes than COCO's do not count; ignored labels are taken as crowds.
+    Other classes than COCO's do not count; ignored labels are taken as crowds.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     number_of = {name: number for number, name in enumerate(COCO_CLASSES, 1)}
     labels, detections = [], []
-    for index, (picture, seen) in enumerate(found.items(), 1):
+    for index, (picture, seen) in enumerate(found, 1):
         labels += [
             _annotation(index, number_of[box.label], box.xyxy, iscrowd=int(box.ignored))
             for box in picture.boxes
+            if box.label in number_of
         ]
         detections += [
             _annotation(index, number_of[one.label], one.box, iscrowd=0, score=one.confidence)

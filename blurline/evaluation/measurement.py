@@ -19,7 +19,7 @@ from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.header import Limits, read_header
 from blurline.inference.detector import Detection, Detector
 
-THRESHOLDS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Thresholds of the curves, beside the one in force."""
 
 
@@ -154,7 +154,7 @@ class Measurement:
     def _precision(self, results: Sequence[_Result]) -> Precision | None:
         if self.detector is None:
             return None
-        found = {one.picture: one.detections for one in results}
+        found = [(one.picture, one.detections) for one in results]
         return average_precision(self.detector.name, found)
 
 

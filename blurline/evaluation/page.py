@@ -32,8 +32,8 @@ def filled(page: str, reports: Sequence[Report], plots: Sequence[str]) -> str:
     _, end, after = rest.partition(f"{END}\n")
     if not (begin and end):
         raise OptionError(f"the page must hold the lines {BEGIN} and {END}")
-    blocks = [block for report in reports for block in _blocks(report)]
-    blocks += [f"![{Path(plot).stem}]({plot})" for plot in plots]
+    blocks = [f"![{Path(plot).stem}]({plot})" for plot in plots]
+    blocks += [block for report in reports for block in _blocks(report)]
     return before + begin + "\n" + "\n\n".join(blocks) + "\n\n" + end + after
 
 
@@ -41,11 +41,10 @@ def _blocks(report: Report) -> Iterator[str]:
     if report.limit is not None:
         yield f"**Partial: no more than {report.limit} pictures of each set.**"
     for table in tables(report):
-        yield f"### {table.title[0].upper()}{table.title[1:]}"
+        yield f"### {table.title}"
         yield _markdown(table)
-    yield "### Settings of these figures"
-    chosen = ((name, f"`{json.dumps(settings)}`") for name, settings in report.settings.items())
-    yield _markdown(Table("", ("", "settings"), tuple(chosen)))
+    yield "### settings of these figures"
+    yield "\n".join(f"- {name}: `{json.dumps(chosen)}`" for name, chosen in report.settings.items())
 
 
 def _markdown(table: Table) -> str:
@@ -53,13 +52,15 @@ def _markdown(table: Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (table.head, rule, *table.lines))
 
 
-def _write(page: Path, files: Sequence[Path]) -> None:
+def written(page: Path, files: Sequence[Path]) -> str:
+    """The page with what these files of reports say, and the plots that lie beside them."""
     reports = [from_json(file.read_bytes()) for file in files]
     folders = dict.fromkeys(file.parent for file in files)
     plots = sorted(plot for folder in folders for plot in folder.glob("*.svg"))
     links = [plot.relative_to(page.parent).as_posix() for plot in plots]
-    page.write_text(filled(page.read_text("utf-8"), reports, links), "utf-8")
+    return filled(page.read_text("utf-8"), reports, links)
 
 
 if __name__ == "__main__":
-    _write(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    name, *reports = map(Path, sys.argv[1:])
+    name.write_text(written(name, reports), "utf-8")

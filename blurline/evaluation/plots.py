@@ -1,6 +1,6 @@
 """The figures of a report as pictures, by matplotlib (the extra `evaluate`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -13,6 +13,7 @@ from blurline.evaluation.table import band_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLE: dict[Any, Any] = {
     # The same figures make the same bytes: ids without chance, letters as text.
@@ -25,8 +26,11 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
 }
 COLUMNS = 2
-PANEL = (4.6, 3.4)
-"""Width and height of one set's panel in inches."""
+PANEL_INCHES = 4.6, 3.4
+LEGEND_INCHES = 0.6
+
+Panel = tuple[str, Sequence[Row]]
+"""A set's name, and its rows for one target."""
 
 
 def check_installed() -> None:
@@ -40,42 +44,43 @@ def check_installed() -> None:
 
 
 def write_plots(report: Report, folder: Path, kind: str) -> list[Path]:
-    """Two plots for each target with labels, as `svg` or `png`, a panel for each set.
+    """Two plots in `folder` for each target with labels, as `svg` or `png`, a panel for each set.
 
     `TARGET-by-size` shows recall by the labels' shorter side, `TARGET-trade` recall against
     over-blur: a line for each quality level as its threshold moves, a dot for what is shipped, and
     a cross for each peer.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib import rc_context
 
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for target, panels in _panels(report):
         for name, draw in (("by-size", _by_size), ("trade", _trade)):
-            with mpl.rc_context(STYLE):
-                rows = ceil(len(panels) / COLUMNS)
-                columns = min(COLUMNS, len(panels))
-                figure = Figure(
-                    figsize=(columns * PANEL[0], rows * PANEL[1] + 0.6), layout="constrained"
-                )
-                FigureCanvasAgg(figure)
-                axes = figure.subplots(rows, columns, squeeze=False).flatten()
-                for axis, (title, found) in zip(axes, panels, strict=False):
-                    axis.set_title(title, fontsize="medium")
-                    draw(axis, found)
-                for axis in axes[len(panels) :]:
-                    axis.set_axis_off()
-                handles, labels = axes[0].get_legend_handles_labels()
-                figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-                path = folder / f"{target}-{name}.{kind}"
-                figure.savefig(path, metadata={"Date": None} if kind == "svg" else None, dpi=120)
+            path = folder / f"{target}-{name}.{kind}"
+            with rc_context(STYLE):
+                metadata = {"Date": None} if kind == "svg" else None
+                _figure(panels, draw).savefig(path, metadata=metadata, dpi=120)
             written.append(path)
     return written
 
 
-def _panels(report: Report) -> Iterator[tuple[str, list[tuple[str, list[Row]]]]]:
+def _figure(panels: Sequence[Panel], draw: "Callable[[Axes, Sequence[Row]], None]") -> "Figure":
+    from matplotlib.figure import Figure
+
+    rows, columns = ceil(len(panels) / COLUMNS), min(COLUMNS, len(panels))
+    size = columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + LEGEND_INCHES
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, (title, found) in zip(axes, panels, strict=False):
+        axis.set_title(title, fontsize="medium")
+        draw(axis, found)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _panels(report: Report) -> Iterator[tuple[str, list[Panel]]]:
     """For each target the sets that have labels of it, with their rows."""
     targets = dict.fromkeys(row.target for one in report.sets for row in one.rows if row.labels)
     for target in targets:

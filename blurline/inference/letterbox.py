@@ -12,6 +12,13 @@ from blurline.imaging.decode import Pixels
 STRIDE = 32
 """Every network here halves its input five times, so both sides are multiples of 2 to the 5th."""
 
+SHAPES = (1 / 4, 1 / 2, 9 / 16, 2 / 3, 3 / 4, 1.0)
+"""Short to long side of the inputs: those of panoramas, videos and photos, and the square.
+
+A network is compiled for each size that it sees, so that sizes should be few; pictures of these
+shapes are padded no more than the stride wants.
+"""
+
 GREY = 114
 """Ultralytics' padding value, which its networks were trained with."""
 
@@ -33,11 +40,11 @@ class Letterbox:
 def letterbox(
     pixels: Pixels, long_side: int, fixed_size: tuple[int, int] | None = None
 ) -> tuple[Pixels, Letterbox]:
-    """The picture scaled to `long_side` and padded evenly to the next multiples of the stride.
+    """The picture scaled to `long_side` and padded evenly to the next input size.
 
-    The input is as small a rectangle as holds the picture, as in Ultralytics' `LetterBox` with
-    `auto=True`: a 16:9 picture at 640 becomes 640 x 384. A network of `fixed_size` (height, width)
-    gets just that, and `long_side` is not asked.
+    The input is the smallest of `SHAPES` that holds the picture: one of 16:9 at 640 becomes
+    640 x 384, as in Ultralytics' `LetterBox` with `auto=True`. A network of `fixed_size` (height,
+    width) gets just that, and `long_side` is not asked.
     """
     height, width = pixels.shape[:2]
     if fixed_size is None:
@@ -59,15 +66,30 @@ def scaled(pixels: Pixels, width: int, height: int) -> Pixels:
 def pad(pixels: Pixels, size: tuple[int, int] | None = None) -> tuple[Pixels, int, int]:
     """The picture in the middle of grey, and how far from the left and from the top it lies there.
 
-    The result has `size` (height, width), by default the next multiples of the stride.
+    The result has `size` (height, width), by default the next input size.
     """
     height, width = pixels.shape[:2]
-    full_height, full_width = size or (
-        ceil(height / STRIDE) * STRIDE,
-        ceil(width / STRIDE) * STRIDE,
-    )
+    full_height, full_width = size or input_size(height, width)
     left, top = (full_width - width) // 2, (full_height - height) // 2
     right, bottom = full_width - width - left, full_height - height - top
     grey = (GREY, GREY, GREY)
     padded = cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=grey)
     return np.asarray(padded, np.uint8), left, top
+
+
+def input_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of the smallest input that holds a picture of that height and width.
+
+    >>> input_size(360, 640)
+    (384, 640)
+    >>> input_size(640, 400)
+    (640, 448)
+    """
+    long = _strides(max(height, width))
+    sides = (_strides(long * share) for share in SHAPES)
+    short = next(side for side in sides if side >= min(height, width))
+    return (short, long) if height <= width else (long, short)
+
+
+def _strides(length: float) -> int:
+    return ceil(length / STRIDE) * STRIDE
