@@ -31,9 +31,11 @@ FACES = {
     ),
 }
 PLATES = {
-    Quality.FAST: Level(Scan((640,)), threshold=0.3, margin=0.1),
-    Quality.BALANCED: Level(Scan((960,), least_scale=0.4), threshold=0.3, margin=0.1),
-    Quality.THOROUGH: Level(Scan((640, 1280), least_scale=0.8), threshold=0.3, margin=0.1),
+    Quality.FAST: Level(Scan((512,)), threshold=0.4, margin=0.1),
+    Quality.BALANCED: Level(Scan((640,), least_scale=0.4), threshold=0.4, margin=0.1),
+    Quality.THOROUGH: Level(
+        Scan((640, 1280), least_scale=0.8, enlarge=2.0), threshold=0.3, margin=0.1
+    ),
 }
 VEHICLE_LEVELS = {
     Quality.FAST: Level(Scan((640,)), threshold=0.12, margin=0.05),

@@ -12,10 +12,10 @@ import torch
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from training.crops import Batch, Batches, Photos, load_plates
+from training.crops import Batch, Batches
 from training.loss import loss
 from training.network import DenseNet, export
-from training.teacher import load_faces
+from training.sets import Photos, load_faces, load_plates
 
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.05

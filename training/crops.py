@@ -1,11 +1,10 @@
 """Endless training crops: real photos, rendered plates in them, and what only looks like plates."""
 
-import json
 import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import repeat
 from typing import Any
 
 import cv2
@@ -16,38 +15,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from training.rendering import Box, Pixels, paste, render_distractor, render_plate
-
-LONGEST = 1280
-"""Pixels of the long side in which photos are kept in memory, as JPEG."""
+from training.sets import Photo, Photos
 
 SIDES = ((320, 16), (320, 16), (320, 16), (512, 6))
 """Side of the crops and crops a batch, in turns: large ones show large objects whole."""
 
-PLATE_SETS = {
-    "plates/openimages_train": 3.0,
-    "plates/romania_train": 1.0,
-    "plates/india_street": 0.4,
-    "plates/indonesia_rf": 0.4,
-}
-"""Sets with labelled plates and how much of the training they make up."""
-
-UNEVENLY_LABELLED = frozenset({"plates/openimages_train"})
-"""Far plates often have no label there, so what seems to be background is trusted less."""
-
 IGNORE = 0.0
 OBJECT = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """A photo as JPEG bytes and its boxes, (n, 4), in the pixels of that JPEG.
-
-    `trusted` is False where objects may lack a label.
-    """
-
-    jpeg: bytes
-    boxes: NDArray[np.float32]
-    trusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +34,6 @@ class Batch:
     crops: Tensor
     labels: list[Tensor]
     trusted: list[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Photos:
-    """All photos of the training: with labelled objects, with a weight each, and without.
-
-    `render` says whether objects are rendered into the photos too; only plates can be.
-    """
-
-    labelled: list[Photo]
-    weights: list[float]
-    negative: list[Photo]
-    render: bool
-
-
-def load_plates(data: Path) -> Photos:
-    """The sets for plates. Every other road sign is left for the evaluation."""
-    labelled, weights = [], []
-    for name, weight in PLATE_SETS.items():
-        images = json.loads((data / name / "gt.json").read_text(encoding="utf-8"))["images"]
-        photos = [_labelled(data / name, image, name) for image in images]
-        labelled += photos
-        weights += [weight / len(photos)] * len(photos)
-    signs = sorted((data / "negatives/roadsigns").rglob("*.jpg"))[::2]
-    people = sorted((data / "people/coco_rf").rglob("*.jpg"))
-    nothing = np.zeros((0, 4), np.float32)
-    negative = [read_photo(path, nothing, trusted=True) for path in (*signs, *people)]
-    return Photos(labelled, weights, negative, render=True)
 
 
 class Batches(IterableDataset[Batch]):
@@ -122,16 +68,21 @@ def crop(rng: random.Random, photos: Photos, side: int) -> tuple[Pixels, NDArray
     pixels = _decoded(photo)
     chosen = rng.choice(photo.boxes) if len(photo.boxes) and rng.random() < 0.85 else None
     around = _background(rng, photos, side)
-    image, boxes = _window(rng, pixels, photo.boxes, chosen, around)
+    image, boxes, doubtful = _window(rng, pixels, photo, chosen, around)
     if photos.render:
         if rng.random() < 0.35:
-            _distract(rng, image, boxes)
+            _distract(rng, image, boxes + doubtful)
         boxes = _with_rendered_plates(rng, image, boxes)
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
-        boxes = [(side - right, top, side - left, bottom) for left, top, right, bottom in boxes]
+        boxes, doubtful = _mirrored(boxes, side), _mirrored(doubtful, side)
     image = _photographed(rng, image)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)), _labels(boxes, side), photo.trusted
+    labels = _labels(boxes, doubtful, side)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)), labels, photo.trusted
+
+
+def _mirrored(boxes: list[Box], side: int) -> list[Box]:
+    return [(side - right, top, side - left, bottom) for left, top, right, bottom in boxes]
 
 
 def _decoded(photo: Photo) -> Pixels:
@@ -150,32 +101,14 @@ def _background(rng: random.Random, photos: Photos, side: int) -> Pixels:
     return np.asarray(cv2.resize(pixels[y : y + cut, x : x + cut], (side, side)), np.uint8)
 
 
-def _labelled(folder: Path, image: dict[str, object], name: str) -> Photo:
-    boxes = [box["xyxy"] for box in image["boxes"]]  # type: ignore[attr-defined]
-    array = np.array(boxes, np.float32).reshape(-1, 4)
-    return read_photo(folder / str(image["file"]), array, trusted=name not in UNEVENLY_LABELLED)
-
-
-def read_photo(path: Path, boxes: NDArray[np.float32], *, trusted: bool) -> Photo:
-    """The photo as it is kept in memory; `boxes` are in the pixels of the file."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise SystemExit(f"{path} is no picture that OpenCV reads")
-    scale = min(1.0, LONGEST / max(pixels.shape[:2]))
-    if scale < 1:
-        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    return Photo(coded.tobytes(), (boxes * scale).astype(np.float32), trusted)
-
-
 def _window(
     rng: random.Random,
     pixels: Pixels,
-    boxes: NDArray[np.float32],
+    photo: Photo,
     chosen: NDArray[np.float32] | None,
     around: Pixels,
-) -> tuple[Pixels, list[Box]]:
-    """A square window of the photo, scaled and a little turned, with the boxes in its pixels.
+) -> tuple[Pixels, list[Box], list[Box]]:
+    """A square window of the photo, scaled and a little turned, with its boxes in its pixels.
 
     Where the window looks over the photo's edge, `around` is seen.
     """
@@ -206,16 +139,19 @@ def _window(
         transform = np.vstack([turn, [0, 0, 1]]) @ transform
     # It is shrunk before it is warped, since a warp takes single pixels and no means.
     shrink = min(1.0, 1.6 * max(fx, fy))
+    shown = transform
     if shrink < 0.9:
         pixels = np.asarray(
             cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8
         )
-        transform = transform @ np.diag([1 / shrink, 1 / shrink, 1])
-        boxes = boxes * np.float32(shrink)
+        shown = transform @ np.diag([1 / shrink, 1 / shrink, 1])
     image = cv2.warpAffine(
-        pixels, transform[:2], (side, side), dst=around, borderMode=cv2.BORDER_TRANSPARENT
+        pixels, shown[:2], (side, side), dst=around, borderMode=cv2.BORDER_TRANSPARENT
     )
-    return np.asarray(image, np.uint8), [_moved(box, transform) for box in boxes.tolist()]
+    boxes, doubtful = (
+        [_moved(box, transform) for box in rows.tolist()] for rows in (photo.boxes, photo.doubtful)
+    )
+    return np.asarray(image, np.uint8), boxes, doubtful
 
 
 def _moved(box: Box, transform: NDArray[np.float64]) -> Box:
@@ -296,17 +232,18 @@ def _photographed(rng: random.Random, image: Pixels) -> Pixels:
     return out
 
 
-def _labels(boxes: list[Box], side: int) -> NDArray[np.float32]:
-    """Boxes cut to the crop; what is tiny or mostly outside is to be ignored."""
+def _labels(boxes: list[Box], doubtful: list[Box], side: int) -> NDArray[np.float32]:
+    """Boxes cut to the crop; what is doubtful, tiny or mostly outside is to be ignored."""
     rows = []
-    for left, top, right, bottom in boxes:
+    kinds = [*zip(boxes, repeat(OBJECT)), *zip(doubtful, repeat(IGNORE))]
+    for (left, top, right, bottom), kind in kinds:
         x1, y1, x2, y2 = max(0.0, left), max(0.0, top), min(side, right), min(side, bottom)
         if x2 <= x1 or y2 <= y1:
             continue
         width, height = right - left, bottom - top
         shown = (x2 - x1) * (y2 - y1) / (width * height)
-        doubtful = width < 7 or height < 2.5 or shown < 0.3
-        rows.append((x1, y1, x2, y2, IGNORE if doubtful else OBJECT))
+        unclear = width < 7 or height < 2.5 or shown < 0.3
+        rows.append((x1, y1, x2, y2, IGNORE if unclear else kind))
     return np.array(rows, np.float32).reshape(-1, 5)
 
 

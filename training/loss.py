@@ -17,6 +17,12 @@ UNTRUSTED = 0.6
 
 BOX_WEIGHT = 1.5
 
+SURE = 0.6
+"""Score that an object shall have however badly its box fits; a perfect box makes it 1.
+
+Small boxes never fit well, and a missed small plate is missed all the same.
+"""
+
 
 @cache
 def cells(side: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,8 +68,8 @@ def assign(labels: Tensor, side: int) -> tuple[Tensor, Tensor]:
 def loss(maps: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, Tensor]:
     """Losses of scores and of boxes, each a sum divided by the number of cells on objects.
 
-    Scores: quality focal loss, the IoU of the predicted box being the target (Generalized Focal
-    Loss, arXiv 2006.04388). Boxes: GIoU (arXiv 1902.09630).
+    Scores: quality focal loss, whose target rises with the IoU of the predicted box (Generalized
+    Focal Loss, arXiv 2006.04388). Boxes: GIoU (arXiv 1902.09630).
     """
     side = batch.crops.shape[-1]
     flat = torch.cat([level.float().flatten(2).transpose(1, 2) for level in maps], 1)
@@ -78,7 +84,7 @@ def loss(maps: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, Tensor]:
             boxes = decode(prediction[positive, 1:], side, positive)
             overlap, generalised = iou(boxes, labels[target[positive], :4])
             box_loss = box_loss + (1 - generalised).sum()
-            quality[positive] = overlap.detach().clamp(min=0.05)
+            quality[positive] = SURE + (1 - SURE) * overlap.detach()
             objects += int(positive.sum())
         weight = (score.detach().sigmoid() - quality).abs().square() * counts
         if not trusted:
