@@ -27,12 +27,12 @@ FACES = {
     Quality.FAST: Level(Scan((480,)), threshold=0.12, margin=FACE_MARGIN),
     Quality.BALANCED: Level(Scan((800,), least_scale=0.4), threshold=0.1, margin=FACE_MARGIN),
     Quality.THOROUGH: Level(
-        Scan((960, 1920), least_scale=0.8, enlarge=3.0), threshold=0.1, margin=FACE_MARGIN
+        Scan((640, 1280), least_scale=0.8, enlarge=3.0), threshold=0.1, margin=FACE_MARGIN
     ),
 }
 PLATES = {
     Quality.FAST: Level(Scan((512,)), threshold=0.4, margin=0.1),
-    Quality.BALANCED: Level(Scan((640,), least_scale=0.4), threshold=0.4, margin=0.1),
+    Quality.BALANCED: Level(Scan((640,), least_scale=0.4), threshold=0.3, margin=0.1),
     Quality.THOROUGH: Level(
         Scan((640, 1280), least_scale=0.8, enlarge=2.0), threshold=0.3, margin=0.1
     ),

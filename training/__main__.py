@@ -67,10 +67,16 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
 
-    def advance(self, batch: Batch, steps: int) -> tuple[float, float]:
+    def start_from(self, path: Path) -> None:
+        """Take over the averaged weights of another run, and begin at the first step."""
+        weights = torch.load(path, weights_only=True)["average"]
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+
+    def advance(self, batch: Batch, steps: int, peak: float) -> tuple[float, float]:
         """One step of `steps` in all; the losses of scores and boxes."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, steps)
+            group["lr"] = learning_rate(self.step, steps, peak)
         self.network.train()
         crops = batch.crops.float().contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -94,17 +100,17 @@ class Run:
                 value.copy_(current[name])
 
 
-def learning_rate(step: int, steps: int) -> float:
+def learning_rate(step: int, steps: int, peak: float) -> float:
     """A short rise, then half a cosine down to a fiftieth."""
     cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-    return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * cosine)
+    return peak * min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * cosine)
 
 
-def train(run: Run, batches: Any, steps: int, checkpoint: Path) -> None:
+def train(run: Run, batches: Any, steps: int, peak: float, checkpoint: Path) -> None:
     """Run to the last step, with a line of progress now and then."""
     shown, losses, began = monotonic(), [], run.step
     while run.step < steps:
-        losses.append(run.advance(next(batches), steps))
+        losses.append(run.advance(next(batches), steps, peak))
         now = monotonic()
         if now - shown > SHOW_EVERY_SECONDS:
             rate = (run.step - began) / (now - shown)
@@ -131,6 +137,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12_000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument(
+        "--rate", type=float, default=LEARNING_RATE, help="highest learning rate; %(default)s"
+    )
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint of another run whose weights to begin with"
+    )
+    parser.add_argument(
         "--export", action="store_true", help="write the network as it is now, train no further"
     )
     arguments = parser.parse_args()
@@ -142,6 +154,8 @@ def main() -> None:
     if checkpoint.exists():
         run.load(checkpoint)
         print(f"goes on at step {run.step}")
+    elif arguments.start:
+        run.start_from(arguments.start)
     if not arguments.export:
         photos = TASKS[arguments.task](arguments.data)
         count = sum(len(photo.boxes) for photo in photos.labelled)
@@ -150,8 +164,15 @@ def main() -> None:
             f"{len(photos.negative)} photos without"
         )
         batches = Batches(photos, seed=arguments.seed * 1_000_000 + run.step)
-        loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=8)
-        train(run, iter(loader), arguments.steps, checkpoint)
+        # Spawned, since the teacher's threads do not outlive a fork, but their locks do.
+        loader = DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=1,
+            prefetch_factor=8,
+            multiprocessing_context="spawn",
+        )
+        train(run, iter(loader), arguments.steps, arguments.rate, checkpoint)
     path = arguments.out / f"{arguments.task}.onnx"
     export(run.average, path)
     print(f"written: {path}")
