@@ -84,7 +84,7 @@ def test_a_service_whose_worker_does_not_start_does_not_start(
     monkeypatch.setattr("blurline.stack.stack.START_SECONDS", 3)
     before = set(psutil.Process().children())
     settings = load_settings(port=0, data_dir=tmp_path)
-    missing = {"MODEL_DIR": str(tmp_path / "none")}
+    missing = {"MODEL_DIR": str(tmp_path / "none"), "PLATE_MODEL": str(tmp_path / "none.onnx")}
     with pytest.raises(StackError, match="not ready"), running_stack(settings, missing):
         pass
     assert set(psutil.Process().children()) == before
