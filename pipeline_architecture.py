@@ -19,7 +19,7 @@ from blurline.stages.pipeline import Level, Pipeline, Target
 VEHICLES = frozenset({"car", "motorcycle", "bus", "truck"})
 
 # A missed face or plate costs more than a needless blur, hence the low thresholds. docs/quality.md
-# shows what each level finds and what it costs, and how the values were chosen.
+# shows what each level finds and what it costs.
 FACE_MARGIN = (0.2, 0.12, 0.23, 0.27)
 """CenterFace's boxes end above the chin more often than they begin above the brow."""
 

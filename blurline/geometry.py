@@ -44,18 +44,24 @@ def iou(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
     return np.asarray(intersection / np.maximum(union, 1e-9), dtype=np.float32)
 
 
-def inside_larger(boxes: Boxes, classes: NDArray[np.intp], share: float = 0.9) -> NDArray[np.bool_]:
-    """Of each box whether at least `share` of its area lies in one larger box of its class.
+def inside_larger(
+    boxes: Boxes, scores: Scores, classes: NDArray[np.intp], share: float = 0.9
+) -> NDArray[np.bool_]:
+    """Of each box whether at least `share` of it lies in one larger, no less sure box of its class.
 
-    >>> boxes = np.array([[0, 0, 10, 10], [1, 1, 5, 5], [8, 8, 12, 12]], np.float32)
-    >>> inside_larger(boxes, np.zeros(3, np.intp)).tolist()
+    Whatever threshold would keep the box keeps the larger one too.
+
+    >>> boxes = np.array([[0, 0, 10, 10], [1, 1, 5, 5], [2, 2, 6, 6]], np.float32)
+    >>> scores = np.array([0.5, 0.4, 0.9], np.float32)
+    >>> inside_larger(boxes, scores, np.zeros(3, np.intp)).tolist()
     [False, True, False]
     """
     areas = area(boxes)
     inside = np.zeros(len(boxes), dtype=np.bool_)
     # Row by row, since thousands of boxes at once would take gigabytes.
     for index, box in enumerate(boxes):
-        rivals = boxes[(areas > areas[index]) & (classes == classes[index])]
+        larger = (areas > areas[index]) & (scores >= scores[index])
+        rivals = boxes[larger & (classes == classes[index])]
         sides = np.minimum(box[2:], rivals[:, 2:]) - np.maximum(box[:2], rivals[:, :2])
         shared = np.clip(sides, 0, None).prod(axis=1)
         inside[index] = bool((shared >= share * areas[index]).any())

@@ -136,3 +136,19 @@ def test_dense_takes_scores_from_the_threshold_upwards(threshold: float, count: 
     outputs = dense_output(classes=1)
     outputs["p16"][0, 0, 0, 0] = 0
     assert len(dense(outputs, HEIGHT, WIDTH, threshold).scores) == count
+
+
+def candidates(*rows: tuple[float, ...]) -> Candidates:
+    """Each row is a box and its score; all are of one class."""
+    values = np.array(rows, np.float32)
+    return Candidates(values[:, :4], values[:, 4], np.zeros(len(rows), np.intp))
+
+
+def test_a_part_of_something_surer_is_left_out() -> None:
+    found = candidates((0, 0, 100, 100, 0.8), (10, 10, 40, 40, 0.5)).without_parts()
+    assert found.scores.tolist() == pytest.approx([0.8])
+
+
+def test_a_sure_box_never_gives_way_to_an_unsure_one_around_it() -> None:
+    found = candidates((10, 10, 40, 40, 0.9), (0, 0, 100, 100, 0.15)).without_parts()
+    assert found.scores.tolist() == pytest.approx([0.9, 0.15])

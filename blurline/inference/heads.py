@@ -24,11 +24,12 @@ class Candidates:
         return Candidates(self.boxes[kept], self.scores[kept], self.classes[kept])
 
     def without_parts(self) -> "Candidates":
-        """What is left without boxes that lie inside a larger one of their class.
+        """What is left without boxes that lie inside a larger, no less sure one of their class.
 
-        Tiles and passes see parts of what another one sees whole.
+        Tiles and passes see parts of what another one sees whole. A part that is surer stays: a
+        caller's threshold may drop the whole, and then nothing would be left.
         """
-        kept = ~inside_larger(self.boxes, self.classes)
+        kept = ~inside_larger(self.boxes, self.scores, self.classes)
         return Candidates(self.boxes[kept], self.scores[kept], self.classes[kept])
 
 
