@@ -1,5 +1,6 @@
 """Boxes as numpy arrays of shape (n, 4): left, top, right, bottom in pixels, as pure functions."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,16 +35,6 @@ def clip(boxes: Boxes, width: int, height: int) -> Boxes:
     return np.asarray(np.clip(boxes, 0, most), dtype=np.float32)
 
 
-def iou(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
-    """Intersection over union of each of n boxes with each of m others, shape (n, m), 0 to 1."""
-    left_top = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    right_bottom = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = np.clip(right_bottom - left_top, 0, None)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = area(boxes)[:, None] + area(others)[None, :] - intersection
-    return np.asarray(intersection / np.maximum(union, 1e-9), dtype=np.float32)
-
-
 def inside_larger(
     boxes: Boxes, scores: Scores, classes: NDArray[np.intp], share: float = 0.9
 ) -> NDArray[np.bool_]:
@@ -75,23 +66,19 @@ def area(boxes: Boxes) -> NDArray[np.float32]:
 
 
 def nms(
-    boxes: Boxes, scores: Scores, threshold: float, classes: NDArray[np.intp] | None = None
+    boxes: Boxes, scores: Scores, threshold: float, classes: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: indices of the boxes to keep, best score first.
 
     A box is dropped when its IoU with a better one of the same class is above `threshold`.
-    Without `classes` all boxes are of one class.
     """
-    if len(boxes) == 0:
-        return np.empty(0, dtype=np.intp)
-    if classes is not None:
-        # Classes that lie in places of their own never meet, so one pass serves them all.
-        offset = (boxes.max() - min(float(boxes.min()), 0.0) + 1) * classes.astype(np.float32)
-        boxes = boxes + offset[:, None]
-    order = np.argsort(-scores, kind="stable")
-    kept: list[np.intp] = []
-    while len(order) > 0:
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        order = rest[iou(boxes[best][None], boxes[rest])[0] <= threshold]
+    # A crowd has thousands of candidates, so the loop over them is OpenCV's, outside the GIL.
+    rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxesBatched(
+        rectangles.astype(np.float64).tolist(),
+        scores.tolist(),
+        classes.tolist(),
+        score_threshold=-1.0,
+        nms_threshold=threshold,
+    )
     return np.array(kept, dtype=np.intp)

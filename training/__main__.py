@@ -2,11 +2,11 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import torch
 from torch.optim import AdamW
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from training.crops import Batch, Batches
 from training.loss import loss
-from training.network import DenseNet, export
+from training.network import DenseNet, export, take_over
 from training.sets import Photos, load_faces, load_plates
 
 LEARNING_RATE = 2e-3
@@ -23,6 +23,8 @@ WARM_UP = 300
 EMA_DECAY = 0.998
 SAVE_EVERY = 300
 SHOW_EVERY_SECONDS = 20.0
+FITTING_BATCHES = 100
+"""Batches whose moments a network that was exported gets."""
 
 
 TASKS: dict[str, Callable[[Path], Photos]] = {"plates": load_plates, "faces": load_faces}
@@ -67,11 +69,16 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
 
-    def start_from(self, path: Path) -> None:
-        """Take over the averaged weights of another run, and begin at the first step."""
-        weights = torch.load(path, weights_only=True)["average"]
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+    def start_from(self, path: Path, batches: Iterator[Batch]) -> None:
+        """Take over the weights of another run, and begin at the first step.
+
+        Of a checkpoint the averaged ones; an exported network's are fitted to some batches.
+        """
+        if path.suffix == ".onnx":
+            take_over(self.network, path, (one.crops for one in islice(batches, FITTING_BATCHES)))
+        else:
+            self.network.load_state_dict(torch.load(path, weights_only=True)["average"])
+        self.average.load_state_dict(self.network.state_dict())
 
     def advance(self, batch: Batch, steps: int, peak: float) -> tuple[float, float]:
         """One step of `steps` in all; the losses of scores and boxes."""
@@ -106,7 +113,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * cosine)
 
 
-def train(run: Run, batches: Any, steps: int, peak: float, checkpoint: Path) -> None:
+def train(run: Run, batches: Iterator[Batch], steps: int, peak: float, checkpoint: Path) -> None:
     """Run to the last step, with a line of progress now and then."""
     shown, losses, began = monotonic(), [], run.step
     while run.step < steps:
@@ -140,7 +147,7 @@ def main() -> None:
         "--rate", type=float, default=LEARNING_RATE, help="highest learning rate; %(default)s"
     )
     parser.add_argument(
-        "--start", type=Path, help="checkpoint of another run whose weights to begin with"
+        "--start", type=Path, help="checkpoint or .onnx of another run, whose weights to begin with"
     )
     parser.add_argument(
         "--export", action="store_true", help="write the network as it is now, train no further"
@@ -154,8 +161,6 @@ def main() -> None:
     if checkpoint.exists():
         run.load(checkpoint)
         print(f"goes on at step {run.step}")
-    elif arguments.start:
-        run.start_from(arguments.start)
     if not arguments.export:
         photos = TASKS[arguments.task](arguments.data)
         count = sum(len(photo.boxes) for photo in photos.labelled)
@@ -163,16 +168,19 @@ def main() -> None:
             f"{count} {arguments.task} in {len(photos.labelled)} photos, "
             f"{len(photos.negative)} photos without"
         )
-        batches = Batches(photos, seed=arguments.seed * 1_000_000 + run.step)
+        crops = Batches(photos, seed=arguments.seed * 1_000_000 + run.step)
         # Spawned, since the teacher's threads do not outlive a fork, but their locks do.
         loader = DataLoader(
-            batches,
+            crops,
             batch_size=None,
             num_workers=1,
             prefetch_factor=8,
             multiprocessing_context="spawn",
         )
-        train(run, iter(loader), arguments.steps, arguments.rate, checkpoint)
+        batches = iter(loader)
+        if arguments.start and not run.step:
+            run.start_from(arguments.start, batches)
+        train(run, batches, arguments.steps, arguments.rate, checkpoint)
     path = arguments.out / f"{arguments.task}.onnx"
     export(run.average, path)
     print(f"written: {path}")

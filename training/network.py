@@ -1,7 +1,9 @@
 """A small anchor-free detector of dense 3 x 3 convolutions and ReLU, fast in bf16 and in int8."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -65,6 +67,64 @@ class DenseNet(nn.Module):
         p8 = self.smooth[1](self.lateral[0](eighth) + self.up(p16))
         levels = zip((p8, p16, p32), self.shared, self.output, strict=True)
         return tuple(output(shared(level)) for level, shared, output in levels)
+
+
+def take_over(network: DenseNet, path: Path, crops: Iterable[Tensor]) -> None:
+    """Fill the network with the weights of one that was exported, so that both see the same.
+
+    An exported network has its batch norms folded into the convolutions. They are unfolded with
+    the means and variances that the crops give, so that training goes on as if it never stopped.
+    """
+    graph = onnx.load(path).graph
+    arrays = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    folded = [node.input for node in graph.node if node.op_type == "Conv"]
+    convolutions = _in_order(network)
+    if len(folded) != len(convolutions):
+        raise SystemExit(f"{path} is no network of this shape")
+    norms = {block[0]: block[1] for block in network.modules() if isinstance(block, Conv)}
+    with torch.no_grad():
+        for layer, (_, weight, bias) in zip(convolutions, folded, strict=True):
+            layer.weight.copy_(torch.tensor(arrays[weight]))
+            norm = norms.get(layer)
+            if norm is None:
+                layer.bias.copy_(torch.tensor(arrays[bias]))
+            else:
+                norm.bias.copy_(torch.tensor(arrays[bias]))
+                norm.weight.fill_(1.0)
+                norm.running_mean.zero_()
+                norm.running_var.fill_(1.0 - norm.eps)
+        _unfold(network, list(norms.values()), crops)
+
+
+def _in_order(network: DenseNet) -> list[nn.Conv2d]:
+    """The convolutions in the order in which they run, which is that of an exported graph."""
+    order: list[nn.Conv2d] = []
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_hook(lambda one, *_: order.append(one)) for layer in layers]
+    network.eval()(torch.zeros(1, 3, 64, 64))
+    for hook in hooks:
+        hook.remove()
+    return order
+
+
+def _unfold(network: DenseNet, norms: list[nn.BatchNorm2d], crops: Iterable[Tensor]) -> None:
+    """Give norms that change nothing but the bias the moments of what they are fed."""
+    moments: dict[nn.Module, list[Tensor]] = {norm: [] for norm in norms}
+
+    def watch(norm: nn.Module, fed: tuple[Tensor]) -> None:
+        moments[norm].append(torch.stack([(fed[0] ** power).mean((0, 2, 3)) for power in (1, 2)]))
+
+    hooks = [norm.register_forward_pre_hook(watch) for norm in norms]
+    for crop in crops:
+        network.eval()(crop.float())
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        mean, square = torch.stack(moments[norm]).mean(0)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(square - mean**2)
+        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+        norm.bias.add_(mean)
 
 
 def export(network: DenseNet, path: Path) -> None:
