@@ -30,11 +30,12 @@ FACES = {
         Scan((640, 1280), least_scale=0.8, enlarge=3.0), threshold=0.1, margin=FACE_MARGIN
     ),
 }
+PLATE_MARGIN = 0.165
 PLATES = {
-    Quality.FAST: Level(Scan((512,)), threshold=0.4, margin=0.15),
-    Quality.BALANCED: Level(Scan((640,), least_scale=0.4), threshold=0.35, margin=0.15),
+    Quality.FAST: Level(Scan((480,)), threshold=0.5, margin=PLATE_MARGIN),
+    Quality.BALANCED: Level(Scan((608,), least_scale=0.4), threshold=0.45, margin=PLATE_MARGIN),
     Quality.THOROUGH: Level(
-        Scan((640, 1280), least_scale=0.8, enlarge=2.0), threshold=0.35, margin=0.15
+        Scan((640, 1280), least_scale=0.8, enlarge=2.0), threshold=0.45, margin=PLATE_MARGIN
     ),
 }
 VEHICLE_LEVELS = {

@@ -1,7 +1,6 @@
 """What a job is while it waits and what is kept of it afterwards."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -44,7 +43,7 @@ class JobSpec:
 
     def to_message(self) -> dict[str, Any]:
         """The job as plain JSON values."""
-        return asdict(self)
+        return _SPEC.dump_python(self, mode="json")  # type: ignore[no-any-return]
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> "JobSpec":
@@ -61,6 +60,7 @@ class JobSpec:
 
 
 _SPEC = TypeAdapter(JobSpec)
+_OPTIONS = TypeAdapter(Options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,15 @@ class JobRecord:
 
     def to_json(self) -> bytes:
         """The record as UTF-8 JSON."""
-        return json.dumps(asdict(self), indent=1).encode()
+        return _RECORD.dump_json(self)
 
     @classmethod
     def from_json(cls, data: bytes) -> "JobRecord":
         """The record from `to_json`'s bytes."""
-        values = json.loads(data)
-        error = values.pop("error")
-        status, kind = JobStatus(values.pop("status")), Kind(values.pop("kind"))
-        return cls(**values, status=status, kind=kind, error=JobError(**error) if error else None)
+        return _RECORD.validate_json(data)
+
+
+_RECORD = TypeAdapter(JobRecord)
 
 
 def completed(spec: JobSpec, results: dict[str, Any], now: float) -> JobRecord:
@@ -125,7 +125,7 @@ def blur_metadata(frame: Frame, options: Options) -> dict[str, Any]:
     redactions = frame.redactions or ()
     names = (*options.targets, ZONE) if options.zones.redact else options.targets
     return {
-        **asdict(options),
+        **_OPTIONS.dump_python(options, mode="json"),
         "counts": {name: sum(found.target == name for found in redactions) for name in names},
         "regions": [_region(redaction) for redaction in redactions],
     }
