@@ -60,16 +60,16 @@ def test_the_default_covers_faces_of_every_size(data: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "least", "most_over_blur"),
     [
-        ("openalpr_eu", 0.93, 0.03),
-        ("openalpr_us", 0.93, 0.01),
-        ("romania_valid", 0.94, 0.01),
-        ("openimages_val", 0.66, 0.02),
+        ("openalpr_eu", 0.95, 0.01),
+        ("openalpr_us", 0.95, 0.01),
+        ("romania_valid", 0.95, 0.01),
+        ("openimages_val", 0.75, 0.01),
     ],
 )
 def test_the_default_covers_number_plates(
     data: Path, name: str, least: float, most_over_blur: float
 ) -> None:
-    row = measured(data / "plates" / name, "license_plate", 15)
+    row = measured(data / "plates" / name, "license_plate", 45)
 
     assert (recall(row) or 0) >= least
     assert row.over_blur <= most_over_blur
