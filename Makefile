@@ -14,7 +14,7 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up bench quality check format docs lock clean
+.PHONY: help install demo test up bench quality leaks check format docs lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -47,6 +47,9 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 		--json docs/quality/plates.json --plots docs/quality
 	$(BIN)/python -m blurline.evaluation.page docs/quality.md \
 		docs/quality/faces.json docs/quality/plates.json
+
+leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
+	$(BIN)/python -m bench.leaks
 
 check: $(INSTALLED) ## lint, format check and strict types
 	$(BIN)/ruff check .

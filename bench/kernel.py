@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from blurline.imaging.decode import decode
-from blurline.imaging.encode import encode
 from blurline.imaging.header import Limits, read_header
 from blurline.inference.detector import Detectors
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Pipeline
+from blurline.treatment.writing import write
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Kernel:
         for stage in self.pipeline.stages:
             frame = stage.run(frame, self.options, self.detectors)
             lap(stage.name)
-        encode(frame.pixels, header.kind, self.quality)
+        boxes = [redaction.box for redaction in frame.redactions or ()]
+        write(photo, header, frame.pixels, boxes, self.options.metadata, self.quality)
         lap("encode")
 
     def images_per_second(self, photos: list[bytes], threads: int, seconds: float) -> float:

@@ -26,7 +26,7 @@ class SettingsError(BlurlineError):
 
 class PictureError(BlurlineError):
     """The bytes are no picture that can be treated: `not_an_image`, `unsupported_kind`,
-    `too_many_bytes`, `too_many_pixels` or `corrupt_image`."""
+    `animation`, `too_many_bytes`, `too_many_pixels` or `corrupt_image`."""
 
     code = "not_an_image"
 
@@ -53,6 +53,12 @@ class OriginalMissingError(BlurlineError):
     """A job's original is not in the store any more."""
 
     code = "original_missing"
+
+
+class LeakSuspectedError(BlurlineError):
+    """The picture as it was written still shows what it should not; it is not published."""
+
+    code = "leak_suspected"
 
 
 class TemporaryError(BlurlineError):

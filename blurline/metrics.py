@@ -10,7 +10,8 @@ STAGE_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 
 
 STAGE_SECONDS = Histogram(
     "blurline_stage_seconds",
-    "Wall-clock seconds of one stage of a job: fetch, decode, blur, detect, encode, store.",
+    "Wall-clock seconds of one stage of a job: fetch, decode, blur, detect, encode, store, and "
+    "second look where there is one.",
     ["stage"],
     buckets=STAGE_BUCKETS,
 )
@@ -24,6 +25,10 @@ DETECTIONS = Counter(
     "blurline_detections_total", "Objects seen in blurred pictures, by class.", ["label"]
 )
 REDACTIONS = Counter("blurline_redactions_total", "Regions made unreadable, by target.", ["target"])
+LEAKS = Counter(
+    "blurline_leaks_suspected_total",
+    "Redacted pictures that a second look held back, since they showed what they should not.",
+)
 HTTP_REQUESTS = Counter(
     "blurline_http_requests_total",
     "Requests that this API process answered.",
@@ -51,6 +56,7 @@ __all__ = [
     "HTTP_SECONDS",
     "JOBS",
     "JOBS_RUNNING",
+    "LEAKS",
     "REDACTIONS",
     "REGISTRY",
     "SHARED",

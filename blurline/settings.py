@@ -159,6 +159,52 @@ class Settings(BaseSettings):
         "[]",
         description="Polygons of a fixed camera that are blurred whatever they show, as JSON.",
     )
+    default_metadata: Literal["keep", "minimal", "none"] = Field(
+        "minimal",
+        description="What of a file's metadata its result keeps when an upload does not say: see "
+        "[privacy](privacy.md).",
+    )
+    default_on_failure: Literal["fail", "obscure"] = Field(
+        "fail",
+        description="Whether a picture that can't be treated fails or is redacted as a whole when "
+        "an upload does not say.",
+    )
+    second_look: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of the pictures whose result is decoded and searched again before it is "
+        "published; 1: all. A second look costs nearly as much as the first.",
+    )
+    originals: Literal["delete", "encrypt", "keep"] = Field(
+        "encrypt",
+        description="What becomes of originals: encrypted with a key for each, encrypted until the "
+        "job has ended and then forgotten, or kept as they are.",
+    )
+    master_key_file: Path | None = Field(
+        None,
+        description="File of master keys that the originals' keys are wrapped with, a line of "
+        "base64 each; the first wraps. Without it one is made in `DATA_DIR`.",
+    )
+    signing_key: Path | None = Field(
+        None,
+        description="PEM file of the Ed25519 key that signs certificates and receipts. Without it "
+        "one is made in `DATA_DIR`.",
+    )
+    keep_originals_days: float = Field(
+        0, ge=0, description="Days after which originals are forgotten; 0: never."
+    )
+    keep_results_days: float = Field(
+        0, ge=0, description="Days after which redacted pictures are removed; 0: never."
+    )
+    keep_metadata_days: float = Field(
+        0, ge=0, description="Days after which records and certificates are removed; 0: never."
+    )
+    blur_wait: float = Field(
+        30,
+        gt=0,
+        description="Seconds that `POST /blur/` waits for its picture before it answers 503.",
+    )
     default_pipeline: str = Field(
         "blur_detect", description="Pipeline of an upload that does not say one."
     )
@@ -206,6 +252,9 @@ class Settings(BaseSettings):
         "inference_precision",
         "default_style",
         "default_quality",
+        "default_metadata",
+        "default_on_failure",
+        "originals",
         mode="before",
     )
     @classmethod
@@ -279,7 +328,8 @@ def _type_name(field: FieldInfo) -> str:
     if getattr(annotation, "__origin__", None) is Literal:
         return "one of " + ", ".join(f"`{value}`" for value in annotation.__args__)  # type: ignore[union-attr]
     plain = str(annotation.__name__ if isinstance(annotation, type) else annotation)
-    return plain.replace(" | None", "").replace("str", "text").replace("Path", "path")
+    plain = plain.replace(" | None", "").removeprefix("pathlib.")
+    return plain.replace("str", "text").replace("Path", "path")
 
 
 def _description(name: str, field: FieldInfo) -> tuple[str, str, str]:

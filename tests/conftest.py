@@ -11,7 +11,7 @@ from redis import Redis
 
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.encode import encode
-from blurline.imaging.header import Kind
+from blurline.imaging.kind import Kind
 from blurline.models.catalogue import catalogue
 from blurline.models.export import Exported
 from blurline.settings import Settings, load_settings

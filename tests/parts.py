@@ -25,8 +25,10 @@ from PIL import Image
 from redis import Redis
 
 from blurline.api.app import create_app
+from blurline.certificate.signing import load_signing_key
 from blurline.imaging.decode import Pixels
-from blurline.imaging.header import Kind, Limits
+from blurline.imaging.header import Limits
+from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.jobs.job import JobSpec
 from blurline.jobs.processor import Processor
@@ -39,11 +41,13 @@ from blurline.queue.worker import ImageWorker
 from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stack import valkey
-from blurline.stages.blur import Blur
+from blurline.stages.blur import Blur, Found
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Pipeline, Stage
 from blurline.storage import keys
 from blurline.storage.objects import open_store
+from blurline.storage.vault import open_vault
+from blurline.treatment.treatment import Treatment
 from pipeline_architecture import pipelines
 
 ROOT = Path(__file__).parent.parent
@@ -305,13 +309,22 @@ class NothingToBlur(Blur):
     def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
         return replace(frame, redactions=())
 
+    def find(self, pixels: Pixels, options: Options, detectors: Detectors) -> tuple[Found, ...]:
+        return ()
+
 
 def runner(settings: Settings, *stages: Stage) -> JobRunner:
     """Runs jobs of the pipeline `test`, which looks for nothing and so needs no network."""
     pipeline = Pipeline("test", "Looks for nothing", (NothingToBlur({}), *stages))
     store = open_store(settings)
     limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
-    processor = Processor(store, {pipeline.name: pipeline}, {}, limits, quality=90)
+    processor = Processor(
+        store,
+        open_vault(settings, store),
+        {pipeline.name: pipeline},
+        Treatment({}, limits, quality=90, second_looks=0.0),
+        load_signing_key(None, settings.data_dir),
+    )
     return JobRunner(processor, Records(store), Stats(connect(settings.redis_url or "")))
 
 

@@ -16,8 +16,9 @@ from blurline.inference.detector import Detectors
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
 from blurline.stages.frame import Frame, Options
+from blurline.stages.options import NAMES
 from blurline.stages.pipeline import Target
-from blurline.storage.objects import open_store
+from tests.originals import original_of, vault_in
 from tests.parts import (
     Taking,
     ended,
@@ -79,7 +80,7 @@ def test_a_job_that_waits_is_submitted(taking: Taking, small_jpeg: bytes) -> Non
 def test_a_job_that_runs_is_processing(redis_url: str, tmp_path: Path, small_jpeg: bytes) -> None:
     settings, seen = settings_for(redis_url, tmp_path), []
     spec = job_spec(pipeline="test", targets=())
-    open_store(settings).put(spec.original, small_jpeg, "image/jpeg")
+    vault_in(tmp_path).put(spec.job_id, spec.kind, small_jpeg)
     JobQueue(connect(redis_url), settings).submit([spec])
 
     with serving(settings) as client:
@@ -120,10 +121,13 @@ def test_what_was_blurred_is_told_in_pixels(client: httpx.Client, bus: bytes) ->
     results = ended(client, upload(client, bus, targets="car,person"))["results"]
 
     blurred = results["blur_metadata"]
-    options = {"targets", "style", "quality", "thresholds", "zones"}
-    assert set(blurred) == {*options, "counts", "regions"}
+    options = {*NAMES, "zones", "thresholds"} - {"threshold", "ignore_zones", "redact_zones"}
+    assert set(blurred) == {*options, "path", "second_look", "counts", "regions"}
     assert blurred["targets"] == ["car", "person"]
     assert (blurred["style"], blurred["quality"]) == ("mosaic", "balanced")
+    assert (blurred["metadata"], blurred["on_failure"]) == ("minimal", "fail")
+    assert blurred["path"] == "lossless"
+    assert blurred["second_look"] in ("passed", "skipped", "mended")
     named = [region["target"] for region in blurred["regions"]]
     assert blurred["counts"] == {"car": named.count("car"), "person": named.count("person")}
     assert min(blurred["counts"].values()) >= 1
@@ -158,7 +162,8 @@ def test_the_paths_of_a_result_are_urls_of_its_files(client: httpx.Client, bus: 
 
     original = file_at(results["original_image_path"])
     processed = file_at(results["processed_image_path"])
-    assert original.read_bytes() == bus
+    assert original_of(original.parents[3], job_id) == bus
+    assert bus[:64] not in original.read_bytes()
     assert processed.read_bytes() == client.get(f"/result/{job_id}").content
     assert "/original/" in original.as_posix()
     assert "/processed/" in processed.as_posix()

@@ -98,6 +98,7 @@ def test_there_is_a_command_for_each_need() -> None:
         ("up",),
         ("worker",),
         ("demo",),
+        ("verify",),
         ("models",),
         ("models", "list"),
         ("models", "pull"),

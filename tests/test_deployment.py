@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -31,6 +31,7 @@ DASHBOARD = ROOT / "monitoring/grafana/dashboards/overview.json"
 LOAD_TESTS = ROOT / "load-tests"
 
 TARGETS = ("api", "worker")
+KEYS = ("MASTER_KEY_FILE", "SIGNING_KEY")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 SETTINGS = {name.upper() for name in Settings.model_fields}
 REDIS_FLAGS = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec"}
@@ -266,6 +267,26 @@ def test_a_worker_that_stops_has_time_for_its_longest_job() -> None:
     job_timeout = Settings.model_fields["job_timeout"].default
     assert compose()["services"]["worker"]["stop_grace_period"] == "90s"
     assert pods()["worker"]["spec"]["terminationGracePeriodSeconds"] == 90 > job_timeout
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_keys_that_all_processes_share_are_files_from_outside(target: str) -> None:
+    service, pod = compose()["services"][target], pods()[target]["spec"]
+    for name in KEYS:
+        place = PurePosixPath(compose_environment(target)[name])
+        assert place.parent == PurePosixPath("/run/secrets")
+        assert place.name in service["secrets"]
+        match = VARIABLE.fullmatch(compose()["secrets"][place.name]["file"])
+        assert match, name
+        assert match["kind"] == "?", name
+    mounts = {mount["mountPath"]: mount for mount in container(target)["volumeMounts"]}
+    folders = {str(PurePosixPath(pod_environment(target)[name]).parent) for name in KEYS}
+    (mount,) = (mounts[folder] for folder in folders)
+    assert mount["readOnly"] is True
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == mount["name"])
+    assert volume["secret"]["secretName"] == "blurline-keys"
+    assert not volume["secret"]["defaultMode"] & 0o007
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
 
 
 # Kubernetes

@@ -4,14 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from bench.leaks import carriers
 from blurline.api.errors import STATUS_OF_CODE
+from blurline.imaging.kind import Kind
+from blurline.imaging.metadata import MetadataPolicy
 from blurline.models.catalogue import catalogue
 from blurline.settings import load_settings
+from blurline.storage.vault import Originals
 from pipeline_architecture import pipelines
-from tests.parts import ROOT
+from tests.parts import ROOT, drawing
 
 README = (ROOT / "README.md").read_text()
+PRIVACY = (ROOT / "docs/privacy.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -38,6 +44,23 @@ def test_the_readme_names_every_pipeline_and_every_target_with_a_network() -> No
         for name, target in pipeline.targets.items():
             if target.model is not None:
                 assert f"`{name}`" in README
+
+
+def test_the_privacy_page_says_what_stays_for_every_kind_and_every_policy() -> None:
+    for kind in Kind:
+        assert re.search(rf"^\| {kind} \|", PRIVACY, re.MULTILINE | re.IGNORECASE), kind
+    for word in (*MetadataPolicy, *Originals):
+        assert re.search(rf"^\| `{word}`", PRIVACY, re.MULTILINE), word
+
+
+def test_the_table_of_leaks_has_every_place_in_which_something_is_planted() -> None:
+    photo, face = Image.fromarray(drawing(96, 64)), Image.fromarray(drawing(48, 32))
+    planted = carriers(photo, face)
+    table = PRIVACY.split("### Beside a peer")[1].split("```")[0]
+    rows = re.findall(r"^\| ([^|]+) \| (?:gone|\*\*)", table, re.MULTILINE)
+    assert rows == [carrier.name for carrier in planted]
+    for carrier in planted:
+        assert carrier.trace in carrier.file, carrier.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -15,6 +15,7 @@ from blurline.queue.jobqueue import JobQueue
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
 from blurline.storage.objects import open_store
+from blurline.storage.vault import load_master_keys, open_vault
 from tests.parts import (
     S3Server,
     ValkeyServer,
@@ -104,8 +105,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
-def on_s3(server: S3Server) -> dict[str, Any]:
-    return {"s3_bucket": server.BUCKET, "aws_endpoint_url": server.url, "aws_region": "us-east-1"}
+def on_s3(server: S3Server, keys: Path) -> dict[str, Any]:
+    """The settings for the bucket, with a master key that all its users share."""
+    load_master_keys(None, keys)
+    return {
+        "s3_bucket": server.BUCKET,
+        "aws_endpoint_url": server.url,
+        "aws_region": "us-east-1",
+        "master_key_file": keys / "keys" / "master.key",
+    }
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -114,7 +122,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         here, there = tmp_path / "store", tmp_path / "elsewhere"
         return Store({}, lambda: here.rename(there), lambda: there.rename(here))
     server: S3Server = request.getfixturevalue("s3_server")
-    return Store(on_s3(server), server.stop, server.start)
+    return Store(on_s3(server, tmp_path / "shared"), server.stop, server.start)
 
 
 def test_no_accepted_job_is_lost_when_the_store_goes_away(
@@ -146,7 +154,7 @@ def test_a_done_job_is_not_unknown_while_the_store_is_away(
     redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
     settings, spec = settings_for(redis_url, tmp_path), job_spec(pipeline="test", targets=())
-    open_store(settings).put(spec.original, small_jpeg, "image/jpeg")
+    open_vault(settings, open_store(settings)).put(spec.job_id, spec.kind, small_jpeg)
     with serving(settings) as client, image_worker(settings, runner(settings)) as hands:
         JobQueue(hands.connection, settings).submit([spec])
         hands.work(max_jobs=1, logging_level="WARNING")
@@ -179,7 +187,7 @@ def test_a_full_queue_takes_jobs_again_when_it_is_drained(
 def test_the_whole_way_works_on_a_real_s3_server(
     s3_server: S3Server, redis_url: str, tmp_path: Path, zidane: bytes, bus: bytes
 ) -> None:
-    settings = settings_for(redis_url, tmp_path, **on_s3(s3_server))
+    settings = settings_for(redis_url, tmp_path, **on_s3(s3_server, tmp_path / "shared"))
     with serving(settings) as client, worker(environment_of(settings)):
         job = upload(client, zidane)
         files = [("files", ("bus.jpg", bus)), ("files", ("no.jpg", b"no picture"))]

@@ -9,13 +9,14 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.encode import encode
-from blurline.imaging.header import Kind, Limits, read_header
+from blurline.imaging.header import Limits, read_header
+from blurline.imaging.kind import Kind
 from tests.parts import drawing, picture_file
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=100_000_000)
 PIXELS = drawing(96, 64)
 PICTURE = Image.fromarray(PIXELS)
-LOSSY = (Kind.JPEG, Kind.WEBP)
+LOSSY = (Kind.JPEG, Kind.WEBP, Kind.AVIF)
 LOSSLESS = tuple(kind for kind in Kind if kind not in LOSSY)
 TELLTALE = "Seen at 48.8584 N by Jane Roe"
 
@@ -39,7 +40,7 @@ def telling(kind: Kind) -> bytes:
         texts.add_text("Author", TELLTALE)
         texts.add_itxt("XML:com.adobe.xmp", xmp.decode())
         options = {"exif": exif, "icc_profile": profile, "pnginfo": texts}
-    elif kind is Kind.WEBP:
+    elif kind in (Kind.WEBP, Kind.AVIF):
         options = {"exif": exif, "xmp": xmp, "icc_profile": profile}
     elif kind is Kind.TIFF:
         tags = TiffImagePlugin.ImageFileDirectory_v2()

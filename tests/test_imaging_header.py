@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from blurline.errors import PictureError
-from blurline.imaging.header import Kind, Limits, read_header, sniff
+from blurline.imaging.header import Limits, read_header, sniff
+from blurline.imaging.kind import Kind
 from tests.parts import drawing, picture_file
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=100_000_000)
@@ -22,8 +23,6 @@ MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1"
 UNSUPPORTED = {
     "HEIC": HEIC,
     "HEIF": HEIC.replace(b"ftypheic", b"ftypmif1"),
-    "AVIF": picture_file(PICTURE, "AVIF"),
-    "AVIF sequence": HEIC.replace(b"ftypheic", b"ftypavis"),
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
     "SVG with a prolog": b'\n<?xml version="1.0"?>\n<!-- drawn by hand -->\n<SVG></SVG>',
     "SVG with a byte order mark": b'\xef\xbb\xbf<?xml version="1.0"?><svg></svg>',
@@ -89,6 +88,8 @@ def claiming(kind: Kind, width: int, height: int) -> bytes:
         struct.pack_into("<ii", data, 18, width, height)
     elif kind is Kind.GIF:
         struct.pack_into("<HH", data, 6, width, height)
+    elif kind is Kind.AVIF:
+        struct.pack_into(">II", data, data.index(b"ispe") + 8, width, height)
     else:
         for tag, value in ((256, width), (257, height)):  # one number of 32 bits each
             place = data.index(struct.pack("<HHI", tag, 4, 1))
@@ -111,6 +112,9 @@ def test_each_kind_is_known_by_its_content(kind: Kind) -> None:
         (b"GIF89a", Kind.GIF),
         (b"II*\0", Kind.TIFF),
         (b"MM\0*", Kind.TIFF),
+        (HEIC.replace(b"ftypheic", b"ftypavif"), Kind.AVIF),
+        (HEIC.replace(b"ftypheic", b"ftypavis"), Kind.AVIF),
+        (HEIC.replace(b"mif1heic", b"mif1avif"), Kind.AVIF),
         (b"BM" + bytes(12) + b"\x0c\0\0\0", Kind.BMP),
         (b"BM" + bytes(12) + b"\x7c\0\0\0", Kind.BMP),
     ],

@@ -11,8 +11,12 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from blurline.certificate.certificate import verify
+from blurline.certificate.signing import Finding, load_signing_key
 from blurline.errors import BlurlineError, StoreUnavailableError
-from blurline.imaging.header import Kind, Limits, read_header
+from blurline.imaging.header import Header, Limits, read_header
+from blurline.imaging.kind import Kind
+from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detectors
 from blurline.jobs.job import (
     JobError,
@@ -26,16 +30,24 @@ from blurline.jobs.job import (
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Records
 from blurline.models.load import load_detectors
+from blurline.models.wheels import sha256
+from blurline.queue.connection import connect
 from blurline.queue.service import inference
+from blurline.queue.stats import Stats
+from blurline.queue.task import JobRunner
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
 from blurline.stages.detect import Detect
-from blurline.stages.frame import Frame, Options, Quality, Redaction
+from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.store import Store
+from blurline.storage.vault import ORIGINAL_FORMAT, Originals, OriginalsVault, open_vault
+from blurline.treatment.second_look import SecondLook
+from blurline.treatment.treatment import Treated, Treatment
+from blurline.treatment.writing import Way
 from pipeline_architecture import pipelines
 from tests.parts import NothingToBlur, files_below, job_spec
 
@@ -63,14 +75,22 @@ def detectors() -> Detectors:
 
 
 @pytest.fixture
-def processor(store: Store, detectors: Detectors) -> Processor:
+def vault(store: Store, tmp_path: Path) -> OriginalsVault:
+    return open_vault(load_settings(data_dir=tmp_path), store)
+
+
+@pytest.fixture
+def processor(
+    store: Store, vault: OriginalsVault, detectors: Detectors, tmp_path: Path
+) -> Processor:
     known = {**pipelines(load_settings()), ONLY_LOOKS.name: ONLY_LOOKS}
-    return Processor(store, known, detectors, LIMITS, quality=90)
+    treatment = Treatment(detectors, LIMITS, quality=90, second_looks=0.0)
+    return Processor(store, vault, known, treatment, load_signing_key(None, tmp_path))
 
 
 def written(folder: Path) -> list[Path]:
     """What a worker has left in the store."""
-    places = (folder / "store" / place for place in ("processed", "metadata"))
+    places = (folder / "store" / place for place in ("processed", "certificate", "metadata"))
     return [file for place in places for file in files_below(place)]
 
 
@@ -84,7 +104,8 @@ def test_a_job_comes_through_the_queue_as_it_was(kind: Kind, style: Style) -> No
 @pytest.mark.parametrize("quality", Quality)
 def test_every_option_comes_through_the_queue_as_it_was(quality: Quality) -> None:
     zones = Zones(ignore=(TRIANGLE, TRIANGLE), redact=(TRIANGLE,))
-    options = Options(("face", "car"), Style.SOLID, quality, {"face": 0.25}, zones)
+    policies = MetadataPolicy.KEEP, OnFailure.OBSCURE
+    options = Options(("face", "car"), Style.SOLID, quality, {"face": 0.25}, zones, *policies)
     job = job_spec(options=options)
     assert JobSpec.from_message(json.loads(json.dumps(job.to_message()))) == job
 
@@ -113,7 +134,9 @@ def test_what_was_blurred_is_told_with_its_options_and_zones() -> None:
         Redaction("zone", 1.0, (0, 0, 320, 120), corners),
     )
     frame = Frame(np.zeros((240, 320, 3), np.uint8), redactions)
-    assert json.loads(json.dumps(blur_metadata(frame, options))) == {
+    header = Header(Kind.JPEG, 320, 240, 1)
+    treated = Treated(b"", header, frame, Way.LOSSLESS, SecondLook.PASSED, {})
+    assert json.loads(json.dumps(blur_metadata(treated, options))) == {
         "targets": ["face", "car"],
         "style": "solid",
         "quality": "fast",
@@ -122,6 +145,10 @@ def test_what_was_blurred_is_told_with_its_options_and_zones() -> None:
             "ignore": [[[0, 0], [1, 0], [0.5, 0.5]]],
             "redact": [[[0, 0], [1, 0], [0.5, 0.5]]],
         },
+        "metadata": "minimal",
+        "on_failure": "fail",
+        "path": "lossless",
+        "second_look": "passed",
         "counts": {"face": 1, "car": 0, "zone": 1},
         "regions": [
             {"target": "face", "confidence": 0.9123, "box": [4, 5, 6, 7]},
@@ -189,10 +216,10 @@ def test_a_batch_is_known_until_it_is_deleted(records: Records) -> None:
 
 
 def test_a_processed_picture_is_stored_before_its_record(
-    store: Store, processor: Processor, zidane: bytes, tmp_path: Path
+    store: Store, vault: OriginalsVault, processor: Processor, zidane: bytes, tmp_path: Path
 ) -> None:
     job = job_spec()
-    store.put(job.original, zidane, "image/jpeg")
+    vault.put(job.job_id, job.kind, zidane)
     record = processor.process(job).record
     assert record.status is JobStatus.COMPLETED
     assert record.results is not None
@@ -207,12 +234,12 @@ def test_a_processed_picture_is_stored_before_its_record(
 
 
 def test_the_original_stays_as_it_was_sent(
-    store: Store, processor: Processor, zidane: bytes
+    vault: OriginalsVault, processor: Processor, zidane: bytes
 ) -> None:
     job = job_spec()
-    store.put(job.original, zidane, "image/jpeg")
+    vault.put(job.job_id, job.kind, zidane)
     processor.process(job)
-    assert store.get(job.original) == zidane
+    assert vault.get(job.job_id, job.kind) == zidane
 
 
 @pytest.mark.parametrize(
@@ -227,7 +254,7 @@ def test_the_original_stays_as_it_was_sent(
     ],
 )
 def test_a_job_that_can_not_be_done_stores_nothing(
-    store: Store,
+    vault: OriginalsVault,
     processor: Processor,
     zidane: bytes,
     tmp_path: Path,
@@ -237,7 +264,7 @@ def test_a_job_that_can_not_be_done_stores_nothing(
 ) -> None:
     job = job_spec(**others)
     if picture != "none":
-        store.put(job.original, zidane if picture == "whole" else zidane[:5000], "image/jpeg")
+        vault.put(job.job_id, job.kind, zidane if picture == "whole" else zidane[:5000])
     with pytest.raises(BlurlineError) as caught:
         processor.process(job)
     assert caught.value.code == code
@@ -246,7 +273,7 @@ def test_a_job_that_can_not_be_done_stores_nothing(
 
 @pytest.mark.parametrize("missing", [FACES, VEHICLES])
 def test_a_target_is_never_left_out_because_its_network_is_missing(
-    store: Store,
+    vault: OriginalsVault,
     processor: Processor,
     detectors: Detectors,
     zidane: bytes,
@@ -254,16 +281,16 @@ def test_a_target_is_never_left_out_because_its_network_is_missing(
     missing: str,
 ) -> None:
     job = job_spec(pipeline="blur")
-    store.put(job.original, zidane, "image/jpeg")
+    vault.put(job.job_id, job.kind, zidane)
     without = {name: detector for name, detector in detectors.items() if name != missing}
     with pytest.raises(BlurlineError) as caught:
-        replace(processor, detectors=without).process(job)
+        replace(processor, treatment=replace(processor.treatment, detectors=without)).process(job)
     assert caught.value.code == "model_missing"
     assert written(tmp_path) == []
 
 
 def test_a_store_that_goes_away_meanwhile_is_worth_another_try(
-    store: Store, processor: Processor, small_jpeg: bytes, tmp_path: Path
+    vault: OriginalsVault, processor: Processor, small_jpeg: bytes, tmp_path: Path
 ) -> None:
     class Leaving(NothingToBlur):
         """The stage of a picture whose store goes away while it is treated."""
@@ -273,7 +300,129 @@ def test_a_store_that_goes_away_meanwhile_is_worth_another_try(
             return super().run(frame, options, detectors)
 
     job = job_spec(pipeline="leaving", targets=())
-    store.put(job.original, small_jpeg, "image/jpeg")
+    vault.put(job.job_id, job.kind, small_jpeg)
     leaving = {"leaving": Pipeline("leaving", "", (Leaving({}),))}
     with pytest.raises(StoreUnavailableError):
         replace(processor, pipelines=leaving).process(job)
+
+
+def test_the_certificate_proves_the_stored_picture_and_names_what_it_came_from(
+    store: Store,
+    vault: OriginalsVault,
+    processor: Processor,
+    detectors: Detectors,
+    zidane: bytes,
+    tmp_path: Path,
+) -> None:
+    job = job_spec()
+    vault.put(job.job_id, job.kind, zidane)
+    processor.process(job)
+    picture = store.get(keys.processed(job.job_id, job.kind))
+    file = store.get(keys.certificate(job.job_id))
+    assert picture is not None
+    assert file is not None
+    public_key = load_signing_key(None, tmp_path).public
+    verdict = verify(picture, file, public_key)
+    assert verdict.finding is Finding.VALID
+    assert verify(picture + b"\0", file, public_key).finding is Finding.ALTERED
+    certificate = verdict.certificate
+    assert certificate is not None
+    assert certificate.job_id == job.job_id
+    assert certificate.input_sha256 == sha256(zidane)
+    assert {model.name: model.sha256 for model in certificate.models} == {
+        name: detectors[name].sha256 for name in (FACES, VEHICLES)
+    }
+    assert all(len(model.sha256) == 64 for model in certificate.models)
+    assert sum(region.target == "face" for region in certificate.regions) >= 2
+
+
+def test_the_certificate_of_an_obscured_picture_names_no_network_that_was_missing(
+    store: Store, vault: OriginalsVault, processor: Processor, zidane: bytes, tmp_path: Path
+) -> None:
+    options = Options(("face", "license_plate"), Style.MOSAIC, on_failure=OnFailure.OBSCURE)
+    job = job_spec(options=options)
+    vault.put(job.job_id, job.kind, zidane)
+    record = processor.process(job).record
+    assert record.results is not None
+    assert record.results["blur_metadata"]["counts"] == {"face": 0, "license_plate": 0, "frame": 1}
+    picture = store.get(keys.processed(job.job_id, job.kind))
+    file = store.get(keys.certificate(job.job_id))
+    assert picture is not None
+    assert file is not None
+    verdict = verify(picture, file, load_signing_key(None, tmp_path).public)
+    assert verdict.certificate is not None
+    assert [model.name for model in verdict.certificate.models] == [FACES]
+    assert [region.target for region in verdict.certificate.regions] == ["frame"]
+
+
+def run(processor: Processor, records: Records, spec: JobSpec, redis_url: str) -> None:
+    """The first and only try of the job."""
+    jobs = JobRunner(processor, records, Stats(connect(redis_url)))
+    jobs.run(spec, first_try=True, last_try=True)
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["done", "failed"])
+@pytest.mark.parametrize("policy", Originals)
+def test_an_original_is_encrypted_and_vanishes_with_its_job_if_wanted(
+    store: Store,
+    records: Records,
+    processor: Processor,
+    redis_url: str,
+    small_jpeg: bytes,
+    tmp_path: Path,
+    policy: Originals,
+    good: bool,
+) -> None:
+    vault = replace(open_vault(load_settings(data_dir=tmp_path), store), policy=policy)
+    job = job_spec(targets=())
+    sent = small_jpeg if good else small_jpeg[:200]
+    vault.put(job.job_id, job.kind, sent)
+    stored = store.get(job.original)
+    assert stored is not None
+    assert stored.startswith(sent if policy is Originals.KEEP else ORIGINAL_FORMAT)
+    assert (sent[:100] in stored) == (policy is Originals.KEEP)
+
+    job = replace(job, pipeline="test", options=Options((), Style.MOSAIC))
+    known = {"test": Pipeline("test", "Looks for nothing", (NothingToBlur({}),))}
+    processor = replace(processor, originals=vault, pipelines=known)
+    if good:
+        run(processor, records, job, redis_url)
+    else:
+        with pytest.raises(BlurlineError):
+            run(processor, records, job, redis_url)
+    record = records.find(job.job_id)
+    assert record is not None
+    assert record.status is (JobStatus.COMPLETED if good else JobStatus.FAILED)
+    if policy is Originals.DELETE:
+        assert vault.get(job.job_id, job.kind) is None
+        assert files_below(tmp_path / "store" / "original") == []
+        assert files_below(tmp_path / "store" / "keys") == []
+    else:
+        assert vault.get(job.job_id, job.kind) == sent
+
+
+def test_a_job_that_is_deleted_while_it_runs_leaves_no_picture_and_no_certificate(
+    store: Store,
+    vault: OriginalsVault,
+    records: Records,
+    processor: Processor,
+    redis_url: str,
+    small_jpeg: bytes,
+    tmp_path: Path,
+) -> None:
+    class Deleting(NothingToBlur):
+        """The stage of a picture whose job is deleted while it is treated."""
+
+        def run(self, frame, options, detectors):  # type: ignore[no-untyped-def]
+            records.delete(job.job_id)
+            vault.forget(job.job_id, job.kind)
+            return super().run(frame, options, detectors)
+
+    job = job_spec(pipeline="deleting", options=Options((), Style.MOSAIC))
+    vault.put(job.job_id, job.kind, small_jpeg)
+    known = {"deleting": Pipeline("deleting", "", (Deleting({}),))}
+    run(replace(processor, pipelines=known), records, job, redis_url)
+    assert records.is_deleted(job.job_id)
+    assert records.find(job.job_id) is None
+    left = [path.relative_to(tmp_path / "store") for path in files_below(tmp_path / "store")]
+    assert list(map(str, left)) == [keys.record(job.job_id)]

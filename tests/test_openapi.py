@@ -26,6 +26,9 @@ ROUTES = {
     ("get", "/batch/{batch_id}"): {404, 503},
     ("get", "/status/{job_id}"): {404, 503},
     ("get", "/result/{job_id}"): {404, 409, 503},
+    ("get", "/certificate/{job_id}"): {404, 409, 503},
+    ("delete", "/jobs/{job_id}"): {404, 503},
+    ("post", "/blur/"): {400, 409, 413, 415, 422, 429, 503},
     ("get", "/stats"): {503},
     ("get", "/queue-status"): {503},
     ("get", "/health"): {503},
@@ -33,7 +36,10 @@ ROUTES = {
 }
 """Every route with the statuses of its errors."""
 
-JSON_ROUTES = [route for route in ROUTES if route[1] not in ("/result/{job_id}", "/metrics")]
+OTHERS = ("/result/{job_id}", "/certificate/{job_id}", "/jobs/{job_id}", "/blur/", "/metrics")
+"""Paths whose answers are pictures, signed files or text, which have no schema."""
+
+JSON_ROUTES = [route for route in ROUTES if route[1] not in OTHERS]
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +242,28 @@ def test_what_the_routes_answer_is_what_the_document_says(
     check(document, ("get", "/result/{job_id}"), client.get(f"/result/{failed}"))
     check(document, ("get", "/status/{job_id}"), client.get("/status/unknown"))
     check(document, ("post", "/upload"), client.post("/upload"))
+
+
+def test_the_form_of_a_direct_blur_holds_a_picture_and_nothing_else(
+    document: dict[str, Any],
+) -> None:
+    body = operation(document, ("post", "/blur/"))["requestBody"]
+    schema = body["content"]["multipart/form-data"]["schema"]
+
+    assert body["required"] is True
+    assert schema["required"] == ["picture"] == list(schema["properties"])
+    assert schema["properties"]["picture"]["format"] == "binary"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("get", "/certificate/{job_id}"), ("delete", "/jobs/{job_id}")]
+)
+def test_signed_files_are_described_as_json(
+    document: dict[str, Any], method: str, path: str
+) -> None:
+    content = operation(document, (method, path))["responses"]["200"]["content"]
+
+    assert list(content) == ["application/json"]
 
 
 def test_the_kinds_of_results_are_described(

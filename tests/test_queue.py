@@ -21,6 +21,7 @@ from blurline.queue.presence import ALIVE_SECONDS, Presence, WorkerReport
 from blurline.queue.stats import Stats
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
+from blurline.storage.vault import open_vault
 from tests.parts import image_worker, job_spec, runner, settings_for
 
 NOW = 1_800_000_000.0
@@ -63,7 +64,7 @@ def trivial(settings: Settings, picture: bytes | None) -> JobSpec:
     """A job that needs no network; it fails for good if there is no picture."""
     spec = job_spec(pipeline="test", targets=())
     if picture is not None:
-        open_store(settings).put(spec.original, picture, "image/jpeg")
+        open_vault(settings, open_store(settings)).put(spec.job_id, spec.kind, picture)
     return spec
 
 

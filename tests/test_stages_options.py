@@ -1,15 +1,17 @@
 """From a caller's words to checked options."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from blurline.errors import OptionError, SettingsError
+from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings, load_settings
-from blurline.stages.frame import Options, Quality
+from blurline.stages.frame import OnFailure, Options, Quality
 from blurline.stages.options import (
     MOST_POINTS,
     MOST_POLYGONS,
@@ -26,7 +28,9 @@ from pipeline_architecture import pipelines
 from tests.parts import ROOT
 
 KNOWN = ("face", "license_plate", "car")
-DEFAULTS = OptionText("face,license_plate", "mosaic", "balanced")
+DEFAULTS = OptionText(
+    "face,license_plate", "mosaic", "balanced", metadata="minimal", on_failure="fail"
+)
 TRIANGLE = [[0, 0], [1, 0], [0.5, 0.25]]
 
 
@@ -56,10 +60,18 @@ def test_every_option_is_the_callers() -> None:
         threshold="car=0.5",
         ignore_zones=zones,
         redact_zones=zones,
+        metadata="None",
+        on_failure="OBSCURE",
     )
     polygons = (((0.0, 0.0), (1.0, 0.0), (0.5, 0.25)),)
     assert options == Options(
-        ("car", "face"), Style.SOLID, Quality.THOROUGH, {"car": 0.5}, Zones(polygons, polygons)
+        ("car", "face"),
+        Style.SOLID,
+        Quality.THOROUGH,
+        {"car": 0.5},
+        Zones(polygons, polygons),
+        MetadataPolicy.NONE,
+        OnFailure.OBSCURE,
     )
 
 
@@ -71,6 +83,8 @@ def test_every_option_is_the_callers() -> None:
         ({"targets": " , "}, "targets must name at least one of face, license_plate, car"),
         ({"style": "pixelate"}, "style must be one of mosaic, solid, gaussian"),
         ({"quality": "best"}, "quality must be one of fast, balanced, thorough"),
+        ({"metadata": "some"}, "metadata must be one of keep, minimal, none"),
+        ({"on_failure": "ignore"}, "on_failure must be one of fail, obscure"),
         ({"threshold": "car=0.3"}, "threshold may name only what is looked for: face, license_"),
         ({"threshold": "dragon=0.3"}, "threshold may name only what is looked for: face, license_"),
         ({"threshold": "face=high"}, "threshold must be a number from 0.01 to 1"),
@@ -139,12 +153,12 @@ def test_a_threshold_is_a_number_from_one_hundredth_to_one(text: str) -> None:
 def test_usual_thresholds_hold_for_targets_that_the_caller_gives_none(
     usual: str, said: dict[str, str], thresholds: dict[str, float]
 ) -> None:
-    defaults = OptionText("face,license_plate", "mosaic", "balanced", threshold=usual)
+    defaults = replace(DEFAULTS, threshold=usual)
     assert chosen(defaults, **said).thresholds == thresholds
 
 
 def test_zones_of_the_caller_take_the_place_of_the_usual_ones() -> None:
-    usual = OptionText("face", "mosaic", "fast", ignore_zones=json.dumps([TRIANGLE]))
+    usual = replace(DEFAULTS, ignore_zones=json.dumps([TRIANGLE]))
     assert len(chosen(usual).zones.ignore) == 1
     assert len(chosen(usual, ignore_zones=json.dumps([TRIANGLE] * 2)).zones.ignore) == 2
     assert chosen(usual, ignore_zones="[]").zones.ignore == ()

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from blurline.errors import SettingsError, StoreUnavailableError
-from blurline.imaging.header import Kind
+from blurline.imaging.kind import Kind
 from blurline.settings import load_settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store

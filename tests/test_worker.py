@@ -30,6 +30,7 @@ from blurline.queue.task import JobRunner
 from blurline.queue.worker import ImageWorker
 from blurline.settings import Settings, load_settings
 from blurline.storage.objects import open_store
+from blurline.storage.vault import open_vault
 from tests.parts import (
     ROOT,
     ValkeyServer,
@@ -66,7 +67,7 @@ class Scene:
     def submit(self, picture: bytes | None) -> JobSpec:
         spec = job_spec(pipeline="test", targets=())
         if picture is not None:
-            self.store.put(spec.original, picture, "image/jpeg")
+            open_vault(self.settings, self.store).put(spec.job_id, spec.kind, picture)
         self.queue.submit([spec])
         return spec
 
@@ -538,7 +539,7 @@ def limping(tmp_path_factory: pytest.TempPathFactory, zidane: bytes) -> Iterator
     )
     # While no worker says what it has, a job is taken that nobody will be able to do.
     early = job_spec(pipeline="blur", targets=("face", "car"))
-    open_store(settings).put(early.original, zidane, "image/jpeg")
+    open_vault(settings, open_store(settings)).put(early.job_id, early.kind, zidane)
     JobQueue(connect(valkey.url), settings).submit([early])
     try:
         with serving(settings) as client, worker(environment_of(settings)):

@@ -9,6 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.datastructures import FormData, UploadFile
 
 from blurline import __version__, metrics
+from blurline.api.deletion import Deletion
+from blurline.api.direct import Direct
 from blurline.api.errors import RequestError, install_error_handlers
 from blurline.api.forms import (
     check_fields,
@@ -18,8 +20,13 @@ from blurline.api.forms import (
     text_of,
 )
 from blurline.api.intake import Choice, Entry, Intake
-from blurline.api.openapi import describe_errors_in_our_shape, errors, form_schema
-from blurline.api.reports import Reports
+from blurline.api.openapi import (
+    describe_errors_in_our_shape,
+    errors,
+    form_schema,
+    picture_schema,
+)
+from blurline.api.reports import Reports, checked_id
 from blurline.api.schemas import (
     BatchAnswer,
     BatchEntry,
@@ -32,7 +39,10 @@ from blurline.api.schemas import (
     UploadAnswer,
 )
 from blurline.api.telemetry import RequestMetrics, SharedCollector
-from blurline.imaging.header import Kind, Limits, too_many_bytes
+from blurline.audit import AuditTrail
+from blurline.certificate.signing import load_signing_key
+from blurline.imaging.header import Limits, too_many_bytes
+from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobError, JobSpec, JobStatus
 from blurline.jobs.records import Records
 from blurline.queue.connection import DEFAULT_URL, connect
@@ -44,6 +54,7 @@ from blurline.stages.options import NAMES, OptionText, default_pipeline, default
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.objects import open_store
+from blurline.storage.vault import open_vault
 
 BATCH_PARALLEL = 8
 """Files of one batch that are judged and stored at a time."""
@@ -66,9 +77,13 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     records, queue = Records(store), JobQueue(redis, settings)
     stats, presence = Stats(redis), Presence(redis)
     reports = Reports(store, records, queue, stats, presence, pipelines, settings.max_queue_size)
+    originals = open_vault(settings, store)
     intake = Intake(
-        store, records, queue, reports, pipelines, defaults, limits, settings.max_queue_size
+        originals, records, queue, reports, pipelines, defaults, limits, settings.max_queue_size
     )
+    key = load_signing_key(settings.signing_key, settings.data_dir)
+    deletion = Deletion(store, originals, records, queue, AuditTrail(store), key)
+    direct = Direct(intake, records, store, deletion, settings.blur_wait)
     shared = CollectorRegistry()
     shared.register(SharedCollector(reports, stats, presence))
 
@@ -178,6 +193,52 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             raise RequestError("the picture is not in the store any more", code="not_found")
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
         return Response(picture, media_type=record.kind.written.content_type, headers=headers)
+
+    @app.get(
+        "/certificate/{job_id}",
+        tags=["pictures"],
+        summary="The signed certificate of the blurred picture",
+        response_class=Response,
+        responses={200: {"content": {"application/json": {}}}, **errors(404, 409, 503)},
+    )
+    def certificate(job_id: str) -> Response:
+        record = reports.record(job_id)
+        # The bytes as they were signed: any other spelling of the same JSON would not verify.
+        content = store.get(keys.certificate(record.job_id))
+        if content is None:
+            raise RequestError("the certificate is not in the store any more", code="not_found")
+        return Response(content, media_type="application/json")
+
+    @app.delete(
+        "/jobs/{job_id}",
+        tags=["pictures"],
+        summary="Delete all that is kept of a job; the answer is a signed receipt",
+        response_class=Response,
+        responses={200: {"content": {"application/json": {}}}, **errors(404, 503)},
+    )
+    def delete(job_id: str) -> Response:
+        receipt = deletion.delete(checked_id(job_id, "job"))
+        return Response(receipt, media_type="application/json")
+
+    @app.post(
+        "/blur/",
+        tags=["pictures"],
+        summary="Blur one picture and wait for it, as Panoramax's servers ask",
+        response_class=Response,
+        responses={
+            200: {"content": {kind.written.content_type: {} for kind in Kind}},
+            **errors(400, 409, 413, 415, 422, 429, 503),
+        },
+        openapi_extra=picture_schema("picture"),
+    )
+    async def blur(request: Request) -> Response:
+        async with open_form(request, max_bytes=limits.max_bytes, max_files=1) as form:
+            files = files_of(form, "picture")
+            if len(files) > 1:
+                raise RequestError("send one picture at a time", code="too_many_files")
+            data, filename = await files[0].read(), safe_filename(files[0].filename)
+        picture, kind = await direct.blur(data, filename, OptionText(metadata="keep"))
+        return Response(picture, media_type=kind.content_type)
 
     @app.get("/stats", tags=["service"], summary="The service in figures", responses=errors(503))
     def stats_route() -> StatsAnswer:

@@ -22,11 +22,13 @@ STATUS_OF_CODE = {
     "too_many_pixels": 413,
     "too_many_files": 413,
     "unsupported_kind": 415,
+    "animation": 415,
     "bad_option": 422,
     "model_missing": 422,
     "queue_full": 429,
     "queue_unavailable": 503,
     "store_unavailable": 503,
+    "busy": 503,
 }
 """The HTTP status of each error code that a request can be answered with; all others are 500."""
 

@@ -23,7 +23,7 @@ from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, options_of
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
-from blurline.storage.store import Store
+from blurline.storage.vault import OriginalsVault
 
 RETRY_SHARE = 0.1
 """A caller is told to come back when about this share of the queue has been worked off."""
@@ -52,7 +52,7 @@ class Intake:
 
     def __init__(
         self,
-        store: Store,
+        originals: OriginalsVault,
         records: Records,
         queue: JobQueue,
         reports: Reports,
@@ -61,7 +61,7 @@ class Intake:
         limits: Limits,
         capacity: int,
     ) -> None:
-        self._store = store
+        self._originals = originals
         self._records = records
         self._queue = queue
         self._reports = reports
@@ -116,7 +116,11 @@ class Intake:
             pipeline=choice.pipeline.name,
             options=choice.options,
         )
-        self._store.put(spec.original, data, header.kind.content_type)
+        try:
+            self._originals.put(job_id, header.kind, data)
+        except TemporaryError:
+            self.forget([spec])
+            raise
         return spec
 
     def keep_or_reject(self, data: bytes, filename: str, choice: Choice) -> Entry:
@@ -186,7 +190,7 @@ class Intake:
         """Remove stored pictures that were not queued, as far as the store allows."""
         for spec in specs:
             try:
-                self._store.delete(spec.original)
+                self._originals.forget(spec.job_id, spec.kind)
             except TemporaryError:
                 return
 

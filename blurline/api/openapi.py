@@ -7,9 +7,10 @@ from fastapi import FastAPI
 
 from blurline.api.errors import STATUS_OF_CODE
 from blurline.api.schemas import ErrorAnswer
+from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import Style
 from blurline.settings import Settings
-from blurline.stages.frame import Quality
+from blurline.stages.frame import OnFailure, Quality
 from blurline.stages.options import LEAST_THRESHOLD, POLYGONS, THRESHOLD_EXAMPLE, ZONES_EXAMPLE
 from blurline.stages.pipeline import Pipeline
 
@@ -84,6 +85,20 @@ def form_schema(
         "redact_zones": _zones(
             "these polygons are blurred whatever they show", settings.default_redact_zones
         ),
+        "metadata": {
+            "type": "string",
+            "description": "what of the file's metadata stays: time, place and camera too, only "
+            "orientation and colour profile, or none",
+            "enum": [policy.value for policy in MetadataPolicy],
+            "default": settings.default_metadata,
+        },
+        "on_failure": {
+            "type": "string",
+            "description": "whether a picture that can't be treated fails or is redacted as a "
+            "whole",
+            "enum": [choice.value for choice in OnFailure],
+            "default": settings.default_on_failure,
+        },
         "pipeline": {
             "type": "string",
             "description": "which stages the picture goes through",
@@ -106,4 +121,13 @@ def _zones(description: str, default: str) -> dict[str, Any]:
         "contentSchema": POLYGONS.json_schema(),
         "default": default,
         "examples": [ZONES_EXAMPLE],
+    }
+
+
+def picture_schema(field: str) -> dict[str, Any]:
+    """OpenAPI's description of a form that holds one picture and nothing else."""
+    properties = {field: {"type": "string", "format": "binary"}}
+    schema = {"type": "object", "required": [field], "properties": properties}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     }

@@ -74,7 +74,7 @@ class Reports:
         Raises:
             RequestError: `not_found`, neither of them knows the job.
         """
-        job_id = _checked_id(job_id, "job")
+        job_id = checked_id(job_id, "job")
         state, away = self._state(job_id)
         if state is not None and not state.status.ended:
             return StatusAnswer(
@@ -105,7 +105,7 @@ class Reports:
         Raises:
             RequestError: `not_found`, `not_ready` or `job_failed`.
         """
-        job_id = _checked_id(job_id, "job")
+        job_id = checked_id(job_id, "job")
         record = self._records.find(job_id)
         if record is None:
             self.status(job_id)  # says so if there is no such job
@@ -120,7 +120,7 @@ class Reports:
         Raises:
             RequestError: `not_found`.
         """
-        batch_id = _checked_id(batch_id, "batch")
+        batch_id = checked_id(batch_id, "batch")
         job_ids = self._records.find_batch(batch_id)
         if job_ids is None:
             raise RequestError("there is no batch of that id", code="not_found")
@@ -294,7 +294,7 @@ def _dependency(check: Callable[[], None]) -> Dependency:
     return Dependency(status="ok")
 
 
-def _checked_id(text: str, noun: str) -> str:
+def checked_id(text: str, noun: str) -> str:
     """The id, which becomes part of keys, if it is one.
 
     Raises:

@@ -14,6 +14,7 @@ from blurline import __version__
 from blurline.cli.demo import run_demo
 from blurline.cli.evaluate import Request, evaluate_sets
 from blurline.cli.redact import redact_all
+from blurline.cli.verify import verify
 from blurline.errors import BlurlineError, OptionError
 from blurline.evaluation.peers import sources as peer_sources
 from blurline.log import configure_logging
@@ -102,6 +103,20 @@ def redact(
             help="Polygons that are blurred whatever they show, in the same form.",
         ),
     ] = "",
+    metadata: Annotated[
+        str,
+        typer.Option(
+            help="What of a file's metadata stays: keep (time, place, camera), minimal (default: "
+            "orientation and colour profile), or none."
+        ),
+    ] = "",
+    on_failure: Annotated[
+        str,
+        typer.Option(
+            help="A picture that can't be treated: fail (default), or obscure, which redacts all "
+            "of it."
+        ),
+    ] = "",
     pipeline: Annotated[
         str | None, typer.Option(help="Pipeline: blur_detect (default) or blur.")
     ] = None,
@@ -125,13 +140,23 @@ def redact(
         blurline redact camera7/ blurred/ --quality thorough --ignore-zones @hoarding.json
     """
     text = OptionText(
-        targets, style, quality, threshold, _or_file(ignore_zones), _or_file(redact_zones)
+        targets=targets,
+        style=style,
+        quality=quality,
+        threshold=threshold,
+        ignore_zones=_or_file(ignore_zones),
+        redact_zones=_or_file(redact_zones),
+        metadata=metadata,
+        on_failure=on_failure,
     )
     settings = _settings(default_pipeline=pipeline, worker_threads=threads)
     _pull_missing(settings)
     failed = redact_all(source, target, text, settings, pipelines(settings), again=again)
     if failed:
         raise typer.Exit(1)
+
+
+app.command()(verify)
 
 
 @app.command()

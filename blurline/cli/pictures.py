@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from blurline.errors import PictureError
-from blurline.imaging.header import Kind
+from blurline.imaging.kind import Kind
 
 KIND_OF_ENDING = {
     ".jpg": Kind.JPEG,
@@ -14,6 +14,7 @@ KIND_OF_ENDING = {
     ".tif": Kind.TIFF,
     ".tiff": Kind.TIFF,
     ".gif": Kind.GIF,
+    ".avif": Kind.AVIF,
 }
 
 

@@ -17,18 +17,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from blurline.cli.pictures import KIND_OF_ENDING, pictures_in
 from blurline.errors import BlurlineError, OptionError
-from blurline.imaging.decode import decode
 from blurline.imaging.encode import encode
-from blurline.imaging.header import Kind, Limits, read_header
-from blurline.inference.detector import Detectors
+from blurline.imaging.header import Limits
+from blurline.imaging.kind import Kind
 from blurline.jobs.job import blur_metadata, detection_metadata
 from blurline.models.load import load_detectors
 from blurline.queue.crew import usable_cores
 from blurline.queue.service import inference
 from blurline.settings import Settings
-from blurline.stages.frame import Frame, Options
+from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, default_text, options_of
 from blurline.stages.pipeline import Pipeline
+from blurline.treatment.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +37,31 @@ class Redactor:
 
     pipeline: Pipeline
     options: Options
-    detectors: Detectors
-    limits: Limits
-    quality: int
+    treatment: Treatment
 
     def redact(self, source: Path, target: Path) -> dict[str, Any]:
         """Write the redacted picture to `target`, whole or not at all, and say what was found.
 
         The name of `target` decides the kind of file; an ending that says none keeps the source's.
+        A file of another kind than the source holds the pixels alone.
 
         Raises:
             PictureError: the file can't be read as a picture.
+            LeakSuspectedError: the result did not stand the second look.
         """
         started = perf_counter()
-        data = source.read_bytes()
-        header = read_header(data, self.limits)
-        frame, _ = self.pipeline.run(Frame(decode(data, header)), self.options, self.detectors)
-        if frame.redactions is None:
-            raise BlurlineError("no stage of the pipeline blurs", code="not_redacted")
-        kind = KIND_OF_ENDING.get(target.suffix.lower(), header.kind)
-        _write(target, encode(frame.pixels, kind, self.quality))
+        treated = self.treatment.treat(source.read_bytes(), self.pipeline, self.options)
+        own = treated.header.kind.written
+        kind = KIND_OF_ENDING.get(target.suffix.lower(), own)
+        pixels = treated.frame.pixels
+        quality = self.treatment.quality
+        _write(target, treated.picture if kind is own else encode(pixels, kind, quality))
         return {
             "file": str(source),
             "result": str(target),
             "seconds": round(perf_counter() - started, 4),
-            "blur_metadata": blur_metadata(frame, self.options),
-            "detection_metadata": detection_metadata(frame),
+            "blur_metadata": blur_metadata(treated, self.options),
+            "detection_metadata": detection_metadata(treated.frame),
         }
 
 
@@ -119,9 +118,12 @@ def _redactor(text: OptionText, settings: Settings, pipelines: Mapping[str, Pipe
     return Redactor(
         pipeline=pipeline,
         options=options,
-        detectors=load_detectors(sorted(pipeline.needed_models(options)), inference(settings)),
-        limits=Limits(settings.max_image_bytes, settings.max_image_pixels),
-        quality=settings.jpeg_quality,
+        treatment=Treatment(
+            load_detectors(sorted(pipeline.needed_models(options)), inference(settings)),
+            Limits(settings.max_image_bytes, settings.max_image_pixels),
+            settings.jpeg_quality,
+            settings.second_look,
+        ),
     )
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blurline.errors import PictureError
-from blurline.imaging.header import Header, Kind
+from blurline.imaging.header import Header
+from blurline.imaging.kind import Kind
 
 Pixels = NDArray[np.uint8]
 """A picture of shape (height, width, 3): red, green, blue, 0 to 255, C-contiguous."""

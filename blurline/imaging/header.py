@@ -2,46 +2,29 @@
 
 import struct
 from dataclasses import dataclass
-from enum import StrEnum
 from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
 from blurline.errors import PictureError
+from blurline.imaging.frames import is_animated
+from blurline.imaging.kind import Kind
 
 # `Limits` judges the size; Pillow's own guard would only add a second, different answer.
 Image.MAX_IMAGE_PIXELS = None
 
+_LET_OUT = (
+    struct.error,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+)
+"""What Pillow's parsers let out, beside what they mean to raise, for some malformed files."""
+
 ORIENTATION_TAG = 0x0112  # TIFF 6.0, "Orientation"
-
-
-class Kind(StrEnum):
-    """A kind of picture file that is read."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-    BMP = "bmp"
-    TIFF = "tiff"
-    GIF = "gif"
-
-    @property
-    def extension(self) -> str:
-        """Ending of a file name, without the dot."""
-        return {Kind.JPEG: "jpg", Kind.TIFF: "tif"}.get(self, self.value)
-
-    @property
-    def content_type(self) -> str:
-        """The media type by the IANA registry."""
-        return f"image/{self.value}"
-
-    @property
-    def written(self) -> "Kind":
-        """The kind that a picture of this kind is written as.
-
-        A GIF's palette can't hold a redacted picture without new dither noise, so it becomes PNG.
-        """
-        return Kind.PNG if self is Kind.GIF else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +71,8 @@ def sniff(data: bytes) -> Kind:
         return Kind.TIFF
     if data.startswith(b"BM") and _is_bitmap(data):
         return Kind.BMP
+    if _is_avif(data):
+        return Kind.AVIF
     if known := _unsupported(data):
         supported = ", ".join(kind.value for kind in Kind)
         raise PictureError(
@@ -100,7 +85,8 @@ def read_header(data: bytes, limits: Limits) -> Header:
     """Kind, size and orientation of the picture in `data`, within `limits`.
 
     Raises:
-        PictureError: `too_many_bytes`, `too_many_pixels`, `unsupported_kind` or `not_an_image`.
+        PictureError: `too_many_bytes`, `too_many_pixels`, `unsupported_kind`, `not_an_image`, or
+            `animation` for a file of several frames or pages, of which only one could be redacted.
     """
     if len(data) > limits.max_bytes:
         raise too_many_bytes(limits)
@@ -112,9 +98,13 @@ def read_header(data: bytes, limits: Limits) -> Header:
             orientation = _orientation(image, kind, data)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise PictureError(f"the {kind} file's header is damaged") from error
-    except (struct.error, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        # Pillow's parsers let these out for some malformed files.
+    except _LET_OUT as error:
         raise PictureError(f"the {kind} file's header is damaged") from error
+    if is_animated(data, kind):
+        raise PictureError(
+            f"the {kind} file holds several frames or pages; send them one by one",
+            code="animation",
+        )
     return Header(kind, width, height, orientation)
 
 
@@ -172,12 +162,20 @@ def _is_bitmap(data: bytes) -> bool:
     )
 
 
+def _is_avif(data: bytes) -> bool:
+    """Whether the file type box names AVIF, stills or sequences, as one of its brands.
+
+    ISO/IEC 14496-12, 4.3: the box's length, `ftyp`, the major brand, a version, further brands.
+    """
+    brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+    found = {brands[place : place + 4] for place in range(0, len(brands), 4)}
+    return data[4:8] == b"ftyp" and not found.isdisjoint((b"avif", b"avis"))
+
+
 def _unsupported(data: bytes) -> str | None:
     """The name of a known kind of picture, film or page that is not read, or None."""
-    if data[4:8] == b"ftyp":
+    if data[4:8] == b"ftyp" and len(data) >= 12:
         brand = data[8:12]
-        if brand in (b"avif", b"avis"):
-            return "AVIF"
         return "HEIF" if brand in (b"heic", b"heix", b"heif", b"mif1", b"msf1") else "video"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "video"

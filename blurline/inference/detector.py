@@ -27,7 +27,10 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """An engine with the letterbox before it and the head behind it."""
+    """An engine with the letterbox before it and the head behind it.
+
+    `sha256` is that of the network's file, in hex; empty for one that is from no file.
+    """
 
     name: str
     engine: Engine
@@ -35,6 +38,7 @@ class Detector:
     labels: tuple[str, ...]
     input_size: int
     iou_threshold: float
+    sha256: str = ""
 
     def warm_up(self) -> None:
         """Run once on an empty picture; a network's first run costs several times a later one."""

@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from blurline.imaging.header import Kind
+from blurline.imaging.kind import Kind
 from blurline.redaction.zones import ZONE
 from blurline.stages.frame import Frame, Options, Redaction
+from blurline.treatment.treatment import Treated
 
 
 class JobStatus(StrEnum):
@@ -117,15 +118,21 @@ def failed(spec: JobSpec, error: JobError, now: float) -> JobRecord:
     return _record(spec, JobStatus.FAILED, now, results=None, error=error)
 
 
-def blur_metadata(frame: Frame, options: Options) -> dict[str, Any]:
+def blur_metadata(treated: Treated, options: Options) -> dict[str, Any]:
     """What was blurred: the options, the regions in pixels of the upright picture, and counts.
 
-    Zones that were redacted count as `zone`; their regions have a `polygon` as well.
+    Zones that were redacted count as `zone`; their regions have a `polygon` as well. A picture that
+    was redacted as a whole counts as `frame`. `path` and `second_look` say how the file came to be
+    and how it was checked.
     """
-    redactions = frame.redactions or ()
-    names = (*options.targets, ZONE) if options.zones.redact else options.targets
+    redactions = treated.frame.redactions or ()
+    names = dict.fromkeys(options.targets) | dict.fromkeys(one.target for one in redactions)
+    if options.zones.redact:
+        names |= {ZONE: None}
     return {
         **_OPTIONS.dump_python(options, mode="json"),
+        "path": treated.way,
+        "second_look": treated.second_look,
         "counts": {name: sum(found.target == name for found in redactions) for name in names},
         "regions": [_region(redaction) for redaction in redactions],
     }

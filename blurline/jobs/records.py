@@ -7,6 +7,8 @@ from blurline.storage import keys
 from blurline.storage.store import Store
 
 JSON = "application/json"
+DELETED = b'{"deleted":true}'
+"""What stands in place of the record of a job that was deleted; it says nothing of the job."""
 
 
 class Records:
@@ -16,13 +18,29 @@ class Records:
         self._store = store
 
     def find(self, job_id: str) -> JobRecord | None:
-        """How the job ended, or None if it did not, or never was.
+        """How the job ended, or None if it did not, never was, or was deleted.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
         data = self._store.get(keys.record(job_id))
-        return None if data is None else JobRecord.from_json(data)
+        return None if data is None or data == DELETED else JobRecord.from_json(data)
+
+    def is_deleted(self, job_id: str) -> bool:
+        """Whether the job was deleted.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        return self._store.get(keys.record(job_id)) == DELETED
+
+    def delete(self, job_id: str) -> None:
+        """Put a mark in the record's place, so that no worker writes it (again) later.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        self._store.put(keys.record(job_id), DELETED, JSON)
 
     def commit(self, record: JobRecord) -> bool:
         """Make the record the job's end; False if the job had ended before and stays as it was.

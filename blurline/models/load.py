@@ -15,6 +15,7 @@ from blurline.inference.openvino import InputFormat, OpenVinoEngine, Precision
 from blurline.inference.torch import TorchEngine
 from blurline.models.catalogue import Model, find
 from blurline.models.sources import OwnFile
+from blurline.models.wheels import sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def load_detector(model: Model, inference: Inference) -> Detector:
         raise ModelError(f"{path.name} does not carry its class names")
     detector = Detector(
         name=model.name,
+        sha256=sha256(path.read_bytes()),
         engine=engine,
         head=HEADS[model.head],
         labels=labels,

@@ -17,11 +17,14 @@ from blurline.queue.jobqueue import rq_queue
 from blurline.queue.keeper import Keeper
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.task import RUNNER, JobRunner
+from blurline.queue.upkeep import Upkeep
 from blurline.queue.worker import HEARTBEAT_SECONDS, ImageWorker
 from blurline.settings import Settings
+from blurline.storage.retention import Sweeper
 
 KEEP_SECONDS = 1
 REPORT_SECONDS = 1
+SWEEP_SECONDS = 600
 TICK_SECONDS = 0.2
 """How often the main thread looks whether it should stop; a signal does not wake it."""
 
@@ -39,7 +42,12 @@ class Crew:
     """
 
     def __init__(
-        self, settings: Settings, redis_url: str, runner: JobRunner, models: tuple[str, ...]
+        self,
+        settings: Settings,
+        redis_url: str,
+        runner: JobRunner,
+        models: tuple[str, ...],
+        sweeper: Sweeper,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         self._settings = settings
@@ -51,6 +59,7 @@ class Crew:
         self._stopping = threading.Event()
         self._workers: dict[int, ImageWorker] = {}
         self._queue: Queue = rq_queue(connect(redis_url), settings)
+        self._upkeep = Upkeep(connect(redis_url), sweeper)
         self._process = psutil.Process()
 
     def run(self) -> None:
@@ -96,8 +105,8 @@ class Crew:
 
     def _look_after(self, threads: list[threading.Thread]) -> None:
         """The main thread: heartbeats and presence, once a second."""
-        keeping = threading.Thread(target=self._keep, name="keeper", daemon=True)
-        keeping.start()
+        for name, target in (("keeper", self._keep), ("sweeper", self._sweep)):
+            threading.Thread(target=target, name=name, daemon=True).start()
         presence = Presence(self._queue.connection)
         next_beat = next_report = 0.0
         while any(thread.is_alive() for thread in threads):
@@ -136,6 +145,18 @@ class Crew:
                 log.debug("worker %s: %s while keeping", self.name, type(error).__name__)
             except Exception:
                 log.exception("worker %s: the queue could not be kept", self.name)
+
+    def _sweep(self) -> None:
+        """The upkeep of the store, now and then, in a thread of its own since it may take long."""
+        while True:
+            try:
+                self._upkeep.sweep()
+            except (RedisError, BlurlineError) as error:
+                log.debug("worker %s: %s while sweeping", self.name, type(error).__name__)
+            except Exception:
+                log.exception("worker %s: the store could not be swept", self.name)
+            if self._stopping.wait(SWEEP_SECONDS):
+                return
 
     def _report(self) -> WorkerReport:
         return WorkerReport(

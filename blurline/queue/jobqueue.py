@@ -98,6 +98,26 @@ class JobQueue:
         return withdrawn
 
     @answering()
+    def forget(self, job_id: str) -> bool:
+        """Remove all that Redis knows of the job, wherever it is; whether it knew anything.
+
+        A worker that runs it at this moment goes on, but finds nothing to write its end to.
+        """
+        key = Job.key_for(job_id)
+        known = bool(self.redis.exists(key))
+        pipeline = self.redis.pipeline()
+        pipeline.lrem(self._queue.key, 0, job_id)
+        for registry in (
+            self._queue.scheduled_job_registry,
+            self._queue.finished_job_registry,
+            self._queue.failed_job_registry,
+        ):
+            pipeline.zrem(registry.key, job_id)
+        pipeline.delete(key, f"rq:results:{job_id}")
+        pipeline.execute()
+        return known
+
+    @answering()
     def depth(self) -> int:
         """How many jobs wait."""
         return int(self.redis.llen(self._queue.key))

@@ -7,6 +7,7 @@ from types import FrameType
 
 from prometheus_client import start_http_server
 
+from blurline.certificate.signing import load_signing_key
 from blurline.errors import ModelError, ModelMissingError
 from blurline.imaging.header import Limits
 from blurline.jobs.processor import Processor
@@ -16,9 +17,12 @@ from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.crew import Crew, usable_cores
 from blurline.queue.stats import Stats
 from blurline.queue.task import JobRunner
+from blurline.queue.upkeep import ask_bucket, open_sweeper
 from blurline.settings import Settings
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.objects import open_store
+from blurline.storage.vault import open_vault
+from blurline.treatment.treatment import Treatment
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +42,22 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     if not detectors:
         raise ModelMissingError("no network could be loaded: run `blurline models pull`")
     store = open_store(settings)
+    ask_bucket(settings)
     redis_url = settings.redis_url or DEFAULT_URL
     processor = Processor(
         store=store,
+        originals=open_vault(settings, store),
         pipelines=pipelines,
-        detectors=detectors,
-        limits=Limits(settings.max_image_bytes, settings.max_image_pixels),
-        quality=settings.jpeg_quality,
+        treatment=Treatment(
+            detectors,
+            Limits(settings.max_image_bytes, settings.max_image_pixels),
+            settings.jpeg_quality,
+            settings.second_look,
+        ),
+        signing_key=load_signing_key(settings.signing_key, settings.data_dir),
     )
     runner = JobRunner(processor, Records(store), Stats(connect(redis_url)))
-    crew = Crew(settings, redis_url, runner, tuple(detectors))
+    crew = Crew(settings, redis_url, runner, tuple(detectors), open_sweeper(settings, store))
 
     def stop(signum: int, frame: FrameType | None) -> None:
         crew.stop()

@@ -8,7 +8,12 @@ from typing import Any, TypeGuard
 from rq import get_current_job
 
 from blurline import metrics
-from blurline.errors import BlurlineError, QueueUnavailableError, TemporaryError
+from blurline.errors import (
+    BlurlineError,
+    OriginalMissingError,
+    QueueUnavailableError,
+    TemporaryError,
+)
 from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobSpec, failed
 from blurline.jobs.processor import Processed, Processor
 from blurline.jobs.records import Records
@@ -34,9 +39,15 @@ class JobRunner:
             Exception: this try has failed; after the last one the record says so.
         """
         if not first_try and self._ended(spec.job_id):
+            self._processor.originals.job_ended(spec.job_id, spec.kind)
             return
         try:
             processed = self._processor.process(spec)
+        except OriginalMissingError as error:
+            if not self._records.is_deleted(spec.job_id):
+                self.give_up(spec, JobError(error.code, error.message))
+                raise
+            return
         except Exception as error:
             if is_final(error):
                 self.give_up(spec, JobError(error.code, error.message))
@@ -46,7 +57,10 @@ class JobRunner:
                 metrics.JOBS.labels("retried").inc()
             raise
         if self._commit(processed.record):
+            self._processor.originals.job_ended(spec.job_id, spec.kind)
             _observe(processed)
+        elif self._records.is_deleted(spec.job_id):
+            self._processor.withdraw(spec)
         elif (earlier := self._records.find(spec.job_id)) is not None and earlier.error:
             # Given up meanwhile, and that stays so; rq has to hear the same.
             raise BlurlineError(earlier.error.message, code=earlier.error.code)
@@ -55,6 +69,7 @@ class JobRunner:
         """Commit that the job has failed, if the store can be reached; rq keeps it in any case."""
         try:
             self._commit(failed(spec, error, time.time()))
+            self._processor.originals.job_ended(spec.job_id, spec.kind)
         except TemporaryError:
             log.warning("job %s: failed, and its record could not be written", spec.job_id)
 

@@ -1,6 +1,6 @@
 """The stage that finds what must not be seen and makes it unreadable."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,22 @@ from blurline.redaction.styles import Style, redact, whole_pixels
 from blurline.redaction.zones import ZONE, Polygon, Zones, bounds, holds, polygon_mask, scaled
 from blurline.stages.frame import Frame, Options, Redaction
 from blurline.stages.pipeline import Level, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something to redact: which target it is, what was seen, and by how much its box is grown."""
+
+    target: str
+    detection: Detection
+    margin: Margin
+
+    def redaction(self, width: int, height: int) -> Redaction:
+        """The region to redact in a picture of that size: the box, grown, in whole pixels."""
+        grown = grow(np.array([self.detection.box], np.float32), self.margin)
+        x1, y1, x2, y2 = grown[0].tolist()
+        box = whole_pixels((x1, y1, x2, y2), width, height)
+        return Redaction(self.target, self.detection.confidence, box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,23 @@ class Blur:
             OptionError: there is no target, so the picture would pass as it is.
             ModelMissingError: a target's network is not among `detectors`.
         """
+        height, width = frame.pixels.shape[:2]
+        found = self.find(frame.pixels, options, detectors)
+        redactions = (
+            *(one.redaction(width, height) for one in found),
+            *(_of_zone(zone, width, height) for zone in options.zones.redact),
+        )
+        for redaction in redactions:
+            apply(redaction, frame.pixels, options.style)
+        return replace(frame, redactions=redactions)
+
+    def find(self, pixels: Pixels, options: Options, detectors: Detectors) -> tuple[Found, ...]:
+        """What the networks see of the targets asked for, but for what the zones leave alone.
+
+        Raises:
+            OptionError: there is no target.
+            ModelMissingError: a target's network is not among `detectors`.
+        """
         if not options.targets:
             raise OptionError("there is no target to blur")
         wanted = {name: self.targets[name] for name in options.targets}
@@ -54,26 +87,19 @@ class Blur:
                 raise ModelMissingError(f"the network for the target {name} is not loaded")
             look, threshold = (target.model, levels[name].scan), levels[name].threshold
             looks[look] = min(looks.get(look, 1.0), threshold)
-        found = {
-            (model, scan): detectors[model].detect(frame.pixels, threshold, scan)
+        seen = {
+            (model, scan): detectors[model].detect(pixels, threshold, scan)
             for (model, scan), threshold in looks.items()
         }
-        height, width = frame.pixels.shape[:2]
-        redactions: list[Redaction] = []
-        for name, target in wanted.items():
-            level = levels[name]
-            chosen = [
-                detection
-                for detection in found[target.model, level.scan]
-                if detection.label in target.labels
-                and detection.confidence >= level.threshold
-                and not _ignored(detection, options.zones, width, height)
-            ]
-            redactions += _around(name, chosen, level.margin, width, height)
-        redactions += (_of_zone(zone, width, height) for zone in options.zones.redact)
-        for redaction in redactions:
-            _apply(redaction, frame.pixels, options.style)
-        return replace(frame, redactions=tuple(redactions))
+        height, width = pixels.shape[:2]
+        return tuple(
+            Found(name, detection, levels[name].margin)
+            for name, target in wanted.items()
+            for detection in seen[target.model, levels[name].scan]
+            if detection.label in target.labels
+            and detection.confidence >= levels[name].threshold
+            and not _ignored(detection, options.zones, width, height)
+        )
 
 
 def _level(name: str, target: Target, options: Options) -> Level:
@@ -89,22 +115,12 @@ def _ignored(detection: Detection, zones: Zones, width: int, height: int) -> boo
     return any(holds(polygon, box) for polygon in zones.ignore)
 
 
-def _around(
-    name: str, detections: Sequence[Detection], margin: Margin, width: int, height: int
-) -> list[Redaction]:
-    """The regions to redact for one target: its detections, grown, in whole pixels."""
-    boxes = grow(np.array([d.box for d in detections], np.float32).reshape(-1, 4), margin)
-    return [
-        Redaction(name, detection.confidence, whole_pixels((x1, y1, x2, y2), width, height))
-        for detection, (x1, y1, x2, y2) in zip(detections, boxes.tolist(), strict=True)
-    ]
-
-
 def _of_zone(zone: Polygon, width: int, height: int) -> Redaction:
     polygon = scaled(zone, width, height)
     return Redaction(ZONE, 1.0, whole_pixels(bounds(polygon), width, height), polygon)
 
 
-def _apply(redaction: Redaction, pixels: Pixels, style: Style) -> None:
+def apply(redaction: Redaction, pixels: Pixels, style: Style) -> None:
+    """Make the region unreadable, in place."""
     box, polygon = redaction.box, redaction.polygon
     redact(pixels, box, style, None if polygon is None else polygon_mask(polygon, box))

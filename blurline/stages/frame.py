@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from blurline.imaging.decode import Pixels
+from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detection
 from blurline.redaction.styles import PixelBox, Style
 from blurline.redaction.zones import Polygon, Zones
@@ -18,6 +19,13 @@ class Quality(StrEnum):
     THOROUGH = "thorough"
 
 
+class OnFailure(StrEnum):
+    """What happens to a picture that can't be treated: it fails, or all of it is redacted."""
+
+    FAIL = "fail"
+    OBSCURE = "obscure"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the caller chose for one picture.
@@ -28,6 +36,8 @@ class Options:
         quality: how closely the networks look.
         thresholds: least confidence, 0 to 1, for those targets that shall not have their own.
         zones: where nothing and where everything is blurred.
+        metadata: what of the file's metadata the result keeps.
+        on_failure: what happens if the picture can't be treated.
     """
 
     targets: tuple[str, ...]
@@ -35,6 +45,8 @@ class Options:
     quality: Quality = Quality.BALANCED
     thresholds: Mapping[str, float] = field(default_factory=dict)
     zones: Zones = field(default_factory=Zones)
+    metadata: MetadataPolicy = MetadataPolicy.MINIMAL
+    on_failure: OnFailure = OnFailure.FAIL
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from typing import Annotated, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from blurline.errors import OptionError, SettingsError
+from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Polygon, Zones
 from blurline.settings import Settings
-from blurline.stages.frame import Options, Quality
+from blurline.stages.frame import OnFailure, Options, Quality
 from blurline.stages.pipeline import Pipeline
 
 LEAST_THRESHOLD = 0.01
@@ -49,6 +50,8 @@ class OptionText:
     threshold: str = ""
     ignore_zones: str = ""
     redact_zones: str = ""
+    metadata: str = ""
+    on_failure: str = ""
 
 
 NAMES = tuple(field.name for field in fields(OptionText))
@@ -82,6 +85,8 @@ def options_of(text: OptionText, defaults: OptionText, known: Collection[str]) -
             ignore=parse_zones("ignore_zones", text.ignore_zones or defaults.ignore_zones),
             redact=parse_zones("redact_zones", text.redact_zones or defaults.redact_zones),
         ),
+        metadata=_word(MetadataPolicy, "metadata", text.metadata or defaults.metadata),
+        on_failure=_word(OnFailure, "on_failure", text.on_failure or defaults.on_failure),
     )
 
 

@@ -3,7 +3,7 @@
 The two first digits of the id make a folder, so that no folder of a local store grows without end.
 """
 
-from blurline.imaging.header import Kind
+from blurline.imaging.kind import Kind
 
 
 def original(job_id: str, kind: Kind) -> str:
@@ -24,3 +24,18 @@ def record(job_id: str) -> str:
 def batch(batch_id: str) -> str:
     """Which jobs make up a batch, as JSON."""
     return f"metadata/batches/{batch_id[:2]}/{batch_id}.json"
+
+
+def certificate(job_id: str) -> str:
+    """The signed certificate of the processed picture, as JSON."""
+    return f"certificate/{job_id[:2]}/{job_id}.json"
+
+
+def data_key(job_id: str) -> str:
+    """The wrapped key that the job's original is encrypted with."""
+    return f"keys/{job_id[:2]}/{job_id}.key"
+
+
+def audit(number: int) -> str:
+    """The object of that number in the audit trail, as JSON lines; a thousand make a folder."""
+    return f"audit/{number // 1000:09}/{number:012}.jsonl"

@@ -1,7 +1,7 @@
 """A store by obstore: a local folder, S3, Google Cloud Storage, Azure or memory."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +20,9 @@ from blurline.settings import Settings
 # gives up soon instead of holding a thread for minutes.
 RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 TIMEOUTS = {"connect_timeout": "3s", "timeout": "30s"}
+
+LISTED = 1000
+"""Names that one request lists; S3 gives no more."""
 
 T = TypeVar("T")
 
@@ -60,6 +63,15 @@ class ObstoreStore:
             self._ask(lambda: obstore.delete(self._store, key))
         except (NotFoundError, FileNotFoundError):
             return
+
+    def older(self, folder: str, before: datetime) -> Iterator[str]:
+        """See `Store.older`."""
+        try:
+            pages = self._ask(lambda: obstore.list(self._store, folder, chunk_size=LISTED))
+            while page := self._ask(lambda: next(pages, None)):
+                yield from (found["path"] for found in page if found["last_modified"] < before)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise StoreUnavailableError("there is no bucket of that name") from error
 
     def url(self, key: str) -> str:
         """See `Store.url`."""

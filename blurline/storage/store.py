@@ -1,5 +1,7 @@
 """The border to whatever keeps objects."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Protocol
 
 
@@ -23,6 +25,13 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
+
+    def older(self, folder: str, before: datetime) -> Iterator[str]:
+        """Names of the objects below the folder that were last written before that moment.
+
+        In no order, and looked up while they are asked for: what is written or deleted meanwhile
+        may or may not be among them. The moment has to know its time zone.
+        """
 
     def url(self, key: str) -> str:
         """The object's address, such as `s3://bucket/key` or `file:///folder/key`."""

@@ -1,0 +1,97 @@
+"""Deleting a job: everything that is kept of it, and the receipt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from blurline import __version__
+from blurline.audit import (
+    Action,
+    AuditTrail,
+    DeletionReceipt,
+    Event,
+    Outcome,
+    issue_receipt,
+)
+from blurline.certificate.canonical import utc_text
+from blurline.certificate.signing import SigningKey
+from blurline.imaging.kind import Kind
+from blurline.jobs.records import Records
+from blurline.queue.jobqueue import JobQueue
+from blurline.storage import keys
+from blurline.storage.store import Store
+from blurline.storage.vault import OriginalsVault
+
+ACTOR = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Deletes jobs. May be called again after it failed half-way."""
+
+    store: Store
+    originals: OriginalsVault
+    records: Records
+    queue: JobQueue
+    trail: AuditTrail
+    key: SigningKey
+
+    def delete(self, job_id: str) -> bytes:
+        """Remove original, result, certificate, record and queue entry; the signed receipt's file.
+
+        A mark stays in the record's place, so that a worker that runs the job at this moment can't
+        bring it back. Of a job that is unknown, or deleted already, the receipt says that nothing
+        was removed.
+
+        Raises:
+            QueueUnavailableError, StoreUnavailableError: not everything may be gone yet; ask again.
+        """
+        removed = {
+            "original": any(self._forget_original(job_id, kind) for kind in Kind),
+            "result": any(self._remove(keys.processed(job_id, kind)) for kind in WRITTEN),
+            "certificate": self._remove(keys.certificate(job_id)),
+            "record": self.records.find(job_id) is not None,
+        }
+        known = any(removed.values()) or self.records.is_deleted(job_id)
+        if self.queue.forget(job_id):
+            removed["queue entry"] = known = True
+        if known:
+            self.records.delete(job_id)
+        line = self.trail.append(_events(job_id, removed))
+        receipt = DeletionReceipt(
+            job_id=job_id,
+            time=utc_text(datetime.now(UTC)),
+            removed=tuple(name for name, there in removed.items() if there),
+            audit=line,
+            blurline=__version__,
+            key_id=self.key.key_id,
+        )
+        return issue_receipt(receipt, self.key)
+
+    def _forget_original(self, job_id: str, kind: Kind) -> bool:
+        there = self.store.get(keys.original(job_id, kind)) is not None
+        if there:
+            self.originals.forget(job_id, kind)
+        return there
+
+    def _remove(self, key: str) -> bool:
+        there = self.store.get(key) is not None
+        if there:
+            self.store.delete(key)
+        return there
+
+
+WRITTEN = tuple(dict.fromkeys(kind.written for kind in Kind))
+"""The kinds that results have."""
+
+
+def _events(job_id: str, removed: Mapping[str, bool]) -> list[Event]:
+    actions = {
+        "original": Action.ORIGINAL_DELETED,
+        "result": Action.RESULT_DELETED,
+        "record": Action.METADATA_DELETED,
+    }
+    return [
+        Event(action, job_id, ACTOR, Outcome.DONE if removed[name] else Outcome.ABSENT)
+        for name, action in actions.items()
+    ]

@@ -1,0 +1,79 @@
+"""Blurring while the caller waits: the contract of Panoramax's picture servers.
+
+`POST /blur/` with a JPEG in the field `picture` answers with the blurred JPEG and its metadata.
+https://docs.panoramax.fr/api/install/deep_dive/blur_api
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from fastapi.concurrency import run_in_threadpool
+
+from blurline.api.deletion import Deletion
+from blurline.api.errors import RequestError
+from blurline.api.intake import Intake
+from blurline.errors import BlurlineError, TemporaryError
+from blurline.imaging.kind import Kind
+from blurline.jobs.job import JobRecord, JobSpec
+from blurline.jobs.records import Records
+from blurline.stages.options import OptionText
+from blurline.storage import keys
+from blurline.storage.store import Store
+
+FIRST_WAIT, LONGEST_WAIT = 0.02, 0.25
+"""Seconds between two looks whether the picture is done; each is half as long again as the last."""
+
+PIPELINE = "blur"
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Hands a picture in, waits for it, and keeps nothing of it but its record."""
+
+    intake: Intake
+    records: Records
+    store: Store
+    deletion: Deletion
+    patience: float
+
+    async def blur(self, data: bytes, filename: str, text: OptionText) -> tuple[bytes, Kind]:
+        """The redacted picture and its kind. While it waits it holds no thread.
+
+        Raises:
+            PictureError: it is no picture that can be treated.
+            RequestError: `job_failed`, or `busy` when it took longer than the patience; then the
+                job is deleted, and the caller may send the picture again later.
+            QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
+        """
+        spec = await run_in_threadpool(self._hand_in, data, filename, text)
+        deadline, wait = time.monotonic() + self.patience, FIRST_WAIT
+        while (record := await run_in_threadpool(self.records.find, spec.job_id)) is None:
+            if time.monotonic() > deadline:
+                await run_in_threadpool(self.deletion.delete, spec.job_id)
+                raise RequestError("the picture was not done in time; try again later", code="busy")
+            await asyncio.sleep(wait)
+            wait = min(LONGEST_WAIT, 1.5 * wait)
+        return await run_in_threadpool(self._take_out, spec, record)
+
+    def _hand_in(self, data: bytes, filename: str, text: OptionText) -> JobSpec:
+        choice = self.intake.choose(PIPELINE, text)
+        self.intake.check_places()
+        spec = self.intake.keep(data, filename, choice)
+        self.intake.submit_one(spec)
+        return spec
+
+    def _take_out(self, spec: JobSpec, record: JobRecord) -> tuple[bytes, Kind]:
+        """The picture of a job that has ended; what was kept for it is removed."""
+        self.intake.forget([spec])
+        if record.error is not None:
+            raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
+        key = keys.processed(spec.job_id, spec.kind)
+        picture = self.store.get(key)
+        if picture is None:
+            raise BlurlineError("the picture is not in the store any more", code="not_found")
+        with suppress(TemporaryError):  # the retention times see to it
+            self.store.delete(key)
+            self.store.delete(keys.certificate(spec.job_id))
+        return picture, spec.kind.written

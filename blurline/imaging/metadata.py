@@ -1,0 +1,223 @@
+"""What a picture file may say beside its pixels: read by an allow-list and written anew.
+
+Nothing is copied as it stands. Values that are let through are read one by one, checked for their
+type and form, and put into new EXIF directories and a new colour profile. Descriptions, comments,
+makers' notes, thumbnails and XMP have no way through.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from fractions import Fraction
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+from blurline.imaging import ifd, profile
+from blurline.imaging.chunks import png_chunks
+from blurline.imaging.header import ORIENTATION_TAG
+from blurline.imaging.kind import Kind
+
+EXIF_TAG, GPS_TAG = 0x8769, 0x8825  # EXIF 2.32, 4.6.3: the tags that point to directories
+
+_VERSION = ifd.undefined(0x9000, b"0232")
+_GPS_VERSION = ifd.octets(0, bytes((2, 3, 0, 0)))
+_FINEST = 1_000_000
+"""The largest denominator of a number: a millionth of a second of arc is well below a micrometre.
+It leaves no room for bytes in the shape of a fraction."""
+
+
+class MetadataPolicy(StrEnum):
+    """What of an original's metadata is let through.
+
+    `MINIMAL` is what the right look needs: orientation and colour profile. `KEEP` adds the times of
+    capture and change, the position and the camera's make and model. With `NONE` even the
+    orientation is gone, so the pixels must be written upright.
+    """
+
+    KEEP = "keep"
+    MINIMAL = "minimal"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a picture file is to say beside its pixels.
+
+    Attributes:
+        orientation: EXIF's 1 to 8 of the pixels as they are written; 1 for upright ones.
+        icc: a colour profile as `profile.rebuilt` makes them.
+        camera: entries of the first EXIF directory.
+        capture: entries of the directory that `EXIF_TAG` points to.
+        gps: entries of the directory that `GPS_TAG` points to.
+    """
+
+    orientation: int = 1
+    icc: bytes | None = None
+    camera: tuple[ifd.Entry, ...] = ()
+    capture: tuple[ifd.Entry, ...] = ()
+    gps: tuple[ifd.Entry, ...] = ()
+
+    def profile_for(self, space: bytes) -> bytes | None:
+        """The profile if it is one for pixels of that space: `RGB `, `GRAY` or `CMYK`."""
+        fits = self.icc is not None and profile.colour_space(self.icc) == space
+        return self.icc if fits else None
+
+    def exif(self) -> bytes:
+        """An EXIF block (without the `Exif` mark that JPEG puts before it); empty for nothing."""
+        if self.orientation == 1 and not (self.camera or self.capture or self.gps):
+            return b""
+        return ifd.HEADER + (8).to_bytes(4, "little") + self.directories((), 8)
+
+    def directories(self, entries: Sequence[ifd.Entry], place: int) -> bytes:
+        """The EXIF directories, to stand at `place`, with more entries in the first of them."""
+        turn = () if self.orientation == 1 else (ifd.shorts(ORIENTATION_TAG, self.orientation),)
+        children = {
+            EXIF_TAG: (_VERSION, *self.capture) if self.capture else (),
+            GPS_TAG: (_GPS_VERSION, *self.gps) if self.gps else (),
+        }
+        return ifd.directories((*entries, *turn, *self.camera), children, place)
+
+
+def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
+    """What `policy` lets through of the metadata of an original.
+
+    Damaged or malformed metadata counts as missing; no content of a file leads to an error. The
+    orientation is that of the pixels as they are stored: whoever writes them upright replaces it
+    with 1 (`dataclasses.replace`).
+    """
+    if policy is MetadataPolicy.NONE:
+        return Metadata()
+    icc, tags, capture, gps = None, _Tags({}), _Tags({}), _Tags({})
+    # What Pillow's parsers raise for damaged metadata has no common base.
+    with suppress(Exception), Image.open(BytesIO(data), formats=[kind.upper()]) as image:
+        icc = image.info.get("icc_profile")
+        exif = _exif(image, data)
+        tags = _Tags(exif)
+        with suppress(Exception):
+            capture = _Tags(exif.get_ifd(EXIF_TAG))
+        with suppress(Exception):
+            gps = _Tags(exif.get_ifd(GPS_TAG))
+    turn = tags.get(ORIENTATION_TAG)
+    minimal = Metadata(
+        orientation=turn if isinstance(turn, int) and 1 <= turn <= 8 else 1,
+        icc=profile.rebuilt(icc) if isinstance(icc, bytes) else None,
+    )
+    if policy is MetadataPolicy.MINIMAL:
+        return minimal
+    return Metadata(
+        minimal.orientation,
+        minimal.icc,
+        camera=tags.texts({0x010F: _is_name, 0x0110: _is_name, 0x0132: _is_time}),
+        capture=capture.texts(
+            {
+                **dict.fromkeys((0x9003, 0x9004), _is_time),
+                **dict.fromkeys((0x9010, 0x9011, 0x9012), _is_offset),
+                **dict.fromkeys((0x9290, 0x9291, 0x9292), _is_subsecond),
+            }
+        ),
+        gps=_position(gps),
+    )
+
+
+def _exif(image: Image.Image, data: bytes) -> Image.Exif:
+    if image.format != "PNG":
+        return image.getexif()
+    # Pillow would decode all pixels to see whether an eXIf chunk comes behind them.
+    if "exif" not in image.info:
+        with suppress(ValueError):
+            late = next((content for name, content in png_chunks(data) if name == b"eXIf"), None)
+            if late is not None:
+                image.info["exif"] = b"Exif\0\0" + late
+    return Image.Image.getexif(image)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    """A directory as Pillow reads it, tag by tag, since each may be damaged by itself."""
+
+    values: Mapping[int, Any]
+
+    def get(self, tag: int) -> object:
+        """The tag's value, None where it is missing or damaged."""
+        with suppress(Exception):
+            return self.values.get(tag)
+        return None
+
+    def texts(self, forms: Mapping[int, Callable[[str], bool]]) -> tuple[ifd.Entry, ...]:
+        """The entries of those tags whose text has the form that is asked for."""
+        found = {tag: self._text(tag) for tag in forms}
+        return tuple(ifd.ascii_text(tag, text) for tag, text in found.items() if forms[tag](text))
+
+    def numbers(self, tag: int, *limits: int) -> tuple[Fraction, ...]:
+        """The tag's RATIONALs, one for each limit, from 0 to that; () where they are others."""
+        value = self.get(tag)
+        parts = value if isinstance(value, tuple) else (value,)
+        rationals = [part for part in parts if isinstance(part, IFDRational) and part.denominator]
+        exact = [
+            Fraction(int(part.numerator), int(part.denominator)).limit_denominator(_FINEST)
+            for part in rationals
+        ]
+        if len(exact) != len(limits) or len(exact) != len(parts):
+            return ()
+        fits = all(0 <= number <= limit for number, limit in zip(exact, limits, strict=True))
+        return tuple(exact) if fits else ()
+
+    def _text(self, tag: int) -> str:
+        value = self.get(tag)
+        return value.split("\0")[0].strip(" ") if isinstance(value, str) else ""
+
+
+def _position(gps: _Tags) -> tuple[ifd.Entry, ...]:
+    """Latitude, longitude, altitude, direction and time of EXIF 2.32, 4.6.6; a number whose
+    reference is missing says nothing, so both go."""
+    entries: list[ifd.Entry] = []
+    for tag, letters, limits in (
+        (2, "NS", (90, 60, 60)),
+        (4, "EW", (180, 60, 60)),
+        (17, "TM", (360,)),
+    ):
+        reference = gps.texts({tag - 1: set(letters).__contains__})
+        if reference and (numbers := gps.numbers(tag, *limits)):
+            entries += [*reference, ifd.rationals(tag, *numbers)]
+    below = gps.get(5)
+    if below in (b"\0", b"\1") and (numbers := gps.numbers(6, 100_000)):
+        entries += [ifd.octets(5, bytes(below)), ifd.rationals(6, *numbers)]
+    if numbers := gps.numbers(7, 23, 59, 60):
+        entries.append(ifd.rationals(7, *numbers))
+    return (*entries, *gps.texts({29: _is_date}))
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[ -~]{1,64}", text) is not None
+
+
+def _is_time(text: str) -> bool:
+    return _is_of(text, r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", "%Y:%m:%d %H:%M:%S")
+
+
+def _is_date(text: str) -> bool:
+    return _is_of(text, r"\d{4}(:\d\d){2}", "%Y:%m:%d")
+
+
+def _is_of(text: str, form: str, meaning: str) -> bool:
+    if not re.fullmatch(form, text, re.ASCII):
+        return False
+    try:
+        datetime.strptime(text, meaning)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_offset(text: str) -> bool:
+    return re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", text) is not None
+
+
+def _is_subsecond(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", text) is not None

@@ -1,0 +1,204 @@
+"""Redaction of a JPEG that keeps every coefficient outside the redacted blocks."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from blurline.imaging.decode import Pixels
+from blurline.imaging.jpeg import BLOCK, Colours, JpegError, JpegFrame, read_frame
+from blurline.imaging.turbojpeg import MOST, Blocks, library
+from blurline.redaction.styles import PixelBox
+
+BATCH = 1024
+"""Blocks that are computed at a time: many enough for numpy, few enough for a processor's cache."""
+
+_K = np.arange(BLOCK)
+# The orthonormal DCT-II is T.81's forward DCT (A.3.3), row by frequency.
+_DCT = np.cos((2 * _K + 1) * _K[:, None] * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
+_DCT[0] /= np.sqrt(2)
+_DCT = _DCT.astype(np.float32)
+
+_Tables = dict[int, NDArray[np.uint16]]
+"""Quantisation tables by the place of their component."""
+
+_Changes = dict[tuple[int, int], tuple[NDArray[np.intp], NDArray[np.int16]]]
+"""By component and row of blocks: the columns of the blocks to replace, shape (n,), and their new
+coefficients, shape (n, 64)."""
+
+
+def redact_jpeg(data: bytes, pixels: Pixels, orientation: int, boxes: Sequence[PixelBox]) -> bytes:
+    """The JPEG in `data` with all blocks that touch `boxes` made anew from the redacted `pixels`.
+
+    A new block depends on `pixels` alone. All others keep their coefficients to the bit, and the
+    file keeps its size, quantisation tables and sampling factors. It keeps no metadata, so that
+    an orientation has to be added again; see `TurboJpeg.transcode`. A block of a component with
+    fewer samples covers more pixels, so colours change a little further out than brightness.
+
+    Samples that a JPEG stores beyond its right and bottom edge, to fill its last blocks, repeat
+    the last pixels in new blocks and stay as they are in the others.
+
+    Args:
+        data: the file.
+        pixels: its upright pixels, shape (height, width, 3), RGB, redacted already.
+        orientation: EXIF's orientation of the file, 1 to 8.
+        boxes: the redacted boxes of `pixels`, not empty and inside the picture.
+
+    Raises:
+        JpegError: there is no TurboJPEG library, or the file is of a kind that is not treated:
+            damaged, not of 8 bits, arithmetic-coded, lossless, of uncertain colours, or with
+            sampling factors that the library or `JpegFrame.block_size` can't treat.
+    """
+    codec = library()
+    if codec is None:
+        raise JpegError("there is no TurboJPEG library")
+    frame = read_frame(data)
+    picture = _stored(pixels, orientation)
+    if frame.precision != 8:
+        raise JpegError("the JPEG's samples are not of 8 bits")
+    if picture.shape[:2] != (frame.height, frame.width):
+        raise JpegError("the JPEG's size is not that of the pixels")
+    height, width = pixels.shape[:2]
+    changes = _changes(
+        frame, picture, [_stored_box(box, orientation, width, height) for box in boxes]
+    )
+
+    def edit(component: int, first: int, blocks: Blocks) -> None:
+        for row in range(len(blocks)):
+            if change := changes.pop((component, first + row), None):
+                columns, coefficients = change
+                blocks[row, columns] = coefficients
+
+    redacted = codec.transcode(data, edit, progressive=frame.progressive)
+    if changes:
+        raise JpegError("the library left out blocks of the JPEG")
+    return redacted
+
+
+def _stored(pixels: Pixels, orientation: int) -> Pixels:
+    """Upright pixels as the file stores them, the inverse of `turn_upright`; not a copy."""
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels.transpose(1, 0, 2) if orientation >= 5 else pixels
+
+
+def _stored_box(box: PixelBox, orientation: int, width: int, height: int) -> PixelBox:
+    """A box of the upright picture, `width` by `height`, where the file stores it."""
+    left, top, right, bottom = box
+    if orientation in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    if orientation in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    return (top, left, bottom, right) if orientation >= 5 else (left, top, right, bottom)
+
+
+def _changes(frame: JpegFrame, picture: Pixels, boxes: Sequence[PixelBox]) -> _Changes:
+    """The new blocks of all components, for boxes of the picture as it is stored."""
+    colours = frame.colours
+    alike: dict[tuple[int, int], _Tables] = defaultdict(dict)
+    for index, component in enumerate(frame.components):
+        alike[frame.block_size(component)][index] = component.table
+    changes: _Changes = {}
+    for size, tables in alike.items():
+        touched = _touched(picture, boxes, size)
+        rows, columns = np.nonzero(touched)
+        coefficients = _coefficients(picture, rows, columns, size, colours, tables)
+        bounds = np.searchsorted(rows, np.arange(len(touched) + 1)).tolist()
+        for row, (first, end) in enumerate(pairwise(bounds)):
+            if first < end:
+                for index, values in coefficients.items():
+                    changes[index, row] = columns[first:end], values[first:end]
+    return changes
+
+
+def _coefficients(
+    picture: Pixels,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    size: tuple[int, int],
+    colours: Colours,
+    tables: _Tables,
+) -> dict[int, NDArray[np.int16]]:
+    """The blocks at some rows and columns, shape (n, 64), of each component in `tables`."""
+    height, width = size
+    coefficients = {index: np.empty((len(rows), BLOCK**2), np.int16) for index in tables}
+    for start in range(0, len(rows), BATCH):
+        batch = slice(start, start + BATCH)
+        windows = _windows(picture, rows[batch] * height, columns[batch] * width, size)
+        planes = _planes(_averaged(windows), colours)
+        for index, table in tables.items():
+            coefficients[index][batch] = _quantised(planes[index], table)
+    return coefficients
+
+
+def _touched(
+    picture: Pixels, boxes: Sequence[PixelBox], size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Which blocks, that cover `size` pixels (height, width), share a pixel with a box."""
+    height, width = size
+    rows, columns = -(-picture.shape[0] // height), -(-picture.shape[1] // width)
+    touched = np.zeros((rows, columns), np.bool_)
+    for left, top, right, bottom in boxes:
+        touched[top // height : -(-bottom // height), left // width : -(-right // width)] = True
+    return touched
+
+
+def _windows(
+    picture: Pixels, tops: NDArray[np.intp], lefts: NDArray[np.intp], size: tuple[int, int]
+) -> Pixels:
+    """Parts of the picture, shape (n, *size, 3); beyond its edge its last pixels go on."""
+    missing = [(0, max(0, side - there)) for side, there in zip(size, picture.shape, strict=False)]
+    if any(map(any, missing)):
+        picture = np.pad(picture, (*missing, (0, 0)), "edge")
+    every = sliding_window_view(picture, (*size, 3))[:, :, 0]
+    ends = every.shape[0] - 1, every.shape[1] - 1
+    windows: Pixels = every[np.minimum(tops, ends[0]), np.minimum(lefts, ends[1])]
+    for axis, starts in enumerate((tops, lefts)):
+        # Such windows are all of the last row or column of blocks, so they start alike.
+        beyond = starts > ends[axis]
+        if beyond.any():
+            order = np.arange(size[axis]) + starts.max() - ends[axis]
+            repeated = np.minimum(order, size[axis] - 1)
+            windows[beyond] = windows[beyond].take(repeated, axis + 1)
+    return windows
+
+
+def _averaged(windows: Pixels) -> Pixels:
+    """Windows of any size made blocks by the mean of each sample's pixels, shape (n, 64, 3)."""
+    count, height, width, _ = windows.shape
+    if (height, width) != (BLOCK, BLOCK):
+        tall = windows.reshape(count * height, width, 3)
+        small = cv2.resize(tall, (BLOCK, count * BLOCK), interpolation=cv2.INTER_AREA)
+        windows = np.asarray(small, np.uint8)
+    return windows.reshape(count, BLOCK**2, 3)
+
+
+def _planes(colour: Pixels, colours: Colours) -> list[NDArray[np.uint8]]:
+    """The components of RGB values, each of shape (n, 64).
+
+    YCbCr is that of JFIF (ITU-T T.871, 7). CMYK is stored as 255 less the ink, as Photoshop does
+    (libjpeg.txt, "Special color spaces"), without black ink, and YCCK is the YCbCr of the ink.
+    """
+    if colours is Colours.RGB:
+        return [colour[..., channel] for channel in range(3)]
+    no_ink = np.full(colour.shape[:2], 255, np.uint8)
+    if colours is Colours.CMYK:
+        return [*_planes(colour, Colours.RGB), no_ink]
+    if colours is Colours.YCCK:
+        return [*_planes(255 - colour, Colours.YCBCR), no_ink]
+    ycrcb = np.asarray(cv2.cvtColor(colour, cv2.COLOR_RGB2YCrCb), np.uint8)
+    return [ycrcb[..., channel] for channel in ((0,) if colours is Colours.GREY else (0, 2, 1))]
+
+
+def _quantised(plane: NDArray[np.uint8], table: NDArray[np.uint16]) -> NDArray[np.int16]:
+    """Blocks of samples, shape (n, 64), as coefficients in natural order (T.81, A.3.1 to A.3.4)."""
+    samples = plane.reshape(-1, BLOCK, BLOCK).astype(np.float32) - 128
+    spectrum: NDArray[np.float32] = _DCT @ samples @ _DCT.T
+    levels = np.rint(spectrum.reshape(-1, BLOCK**2) / table)
+    return levels.clip(-MOST, MOST).astype(np.int16)

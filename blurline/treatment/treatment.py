@@ -1,0 +1,191 @@
+"""The whole treatment of one picture, by the worker and by the command line alike."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from secrets import SystemRandom
+from time import perf_counter
+
+from blurline import metrics
+from blurline.errors import BlurlineError, LeakSuspectedError
+from blurline.imaging.decode import decode
+from blurline.imaging.header import Header, Limits, read_header
+from blurline.inference.detector import Detectors
+from blurline.redaction.styles import Style
+from blurline.stages.blur import Blur, apply
+from blurline.stages.frame import Frame, OnFailure, Options, Redaction
+from blurline.stages.pipeline import Pipeline
+from blurline.treatment.second_look import SecondLook, shows_redactions, uncovered
+from blurline.treatment.writing import Way, write
+
+WHOLE = "frame"
+"""What the redaction of a whole picture is called where targets have their names."""
+
+_CHANCE = SystemRandom()  # nobody shall foresee which pictures are looked at again
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Treated:
+    """A redacted picture that may be published.
+
+    Attributes:
+        picture: the file, of `header.kind.written`.
+        header: what was read of the original.
+        frame: the pixels, and what was found in them.
+        way: how the file came to be.
+        second_look: how it was checked.
+        seconds: wall-clock seconds by stage.
+    """
+
+    picture: bytes
+    header: Header
+    frame: Frame
+    way: Way
+    second_look: SecondLook
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """Decode, stages, write, and look again. One serves all threads of a process.
+
+    Attributes:
+        quality: 1 to 100, where a lossy kind is encoded anew.
+        second_looks: share of the pictures, 0 to 1, that are looked at again.
+    """
+
+    detectors: Detectors
+    limits: Limits
+    quality: int
+    second_looks: float
+
+    def treat(self, data: bytes, pipeline: Pipeline, options: Options) -> Treated:
+        """The redacted picture.
+
+        Whatever fails once the pixels are there, no pixel gets out: the error is passed on, or the
+        whole frame is redacted if the caller chose so.
+
+        Raises:
+            PictureError: the file can't be read as a picture.
+            OptionError: the options don't fit the pipeline or the networks that are loaded.
+            LeakSuspectedError: the file that was written shows what it should not.
+            BlurlineError: `not_redacted`, the pipeline would have let the picture through as it is.
+        """
+        watch = Stopwatch()
+        header = read_header(data, self.limits)
+        frame = Frame(decode(data, header))
+        watch.lap("decode")
+        try:
+            return self._redacted(data, header, frame, pipeline, options, watch)
+        except Exception as error:
+            if options.on_failure is OnFailure.FAIL:
+                raise
+            log.warning("a picture is redacted as a whole: %s", type(error).__name__)
+            return self._obscured(data, header, frame, options, watch)
+
+    def _redacted(
+        self,
+        data: bytes,
+        header: Header,
+        frame: Frame,
+        pipeline: Pipeline,
+        options: Options,
+        watch: "Stopwatch",
+    ) -> Treated:
+        frame, seconds = pipeline.run(frame, options, self.detectors)
+        watch.skip(seconds)
+        if frame.redactions is None:
+            raise BlurlineError("no stage of the pipeline blurs", code="not_redacted")
+        blurs = [stage for stage in pipeline.stages if isinstance(stage, Blur)]
+        treated = self._written(data, header, frame, options, SecondLook.SKIPPED, watch)
+        if _CHANCE.random() >= self.second_looks:
+            return treated
+        outcome, news = SecondLook.PASSED, self._look(treated, blurs, options)
+        if news:
+            for redaction in news:
+                apply(redaction, frame.pixels, options.style)
+            frame = replace(frame, redactions=(*frame.redactions, *news))
+            treated = self._written(data, header, frame, options, SecondLook.SKIPPED, watch)
+            outcome = SecondLook.MENDED
+            if self._look(treated, blurs, options, certain=True):
+                metrics.LEAKS.inc()
+                raise LeakSuspectedError("the redacted picture still shows what it should not")
+        watch.lap("second look")
+        return replace(treated, second_look=outcome, seconds=dict(watch.seconds))
+
+    def _look(
+        self, treated: Treated, blurs: list[Blur], options: Options, *, certain: bool = False
+    ) -> tuple[Redaction, ...]:
+        """What has to be redacted beside what is; the file is read as anybody would read it.
+
+        Raises:
+            LeakSuspectedError: it does not show the redactions, or can't be read.
+        """
+        redactions = treated.frame.redactions or ()
+        try:
+            shown = decode(treated.picture, read_header(treated.picture, self.limits))
+        except BlurlineError as error:
+            metrics.LEAKS.inc()
+            raise LeakSuspectedError("the redacted file can't be read again") from error
+        if not shows_redactions(shown, treated.frame.pixels, [one.box for one in redactions]):
+            metrics.LEAKS.inc()
+            raise LeakSuspectedError("the redacted file does not show its redactions")
+        return tuple(
+            found
+            for blur in blurs
+            for found in uncovered(
+                shown, blur, options, redactions, self.detectors, certain=certain
+            )
+        )
+
+    def _obscured(
+        self, data: bytes, header: Header, frame: Frame, options: Options, watch: "Stopwatch"
+    ) -> Treated:
+        """The picture with every pixel redacted."""
+        height, width = frame.pixels.shape[:2]
+        whole = Redaction(WHOLE, 1.0, (0, 0, width, height))
+        apply(whole, frame.pixels, Style.SOLID)
+        frame = replace(frame, redactions=(whole,), detections=None)
+        return self._written(data, header, frame, options, SecondLook.SKIPPED, watch)
+
+    def _written(
+        self,
+        data: bytes,
+        header: Header,
+        frame: Frame,
+        options: Options,
+        second_look: SecondLook,
+        watch: "Stopwatch",
+    ) -> Treated:
+        boxes = [redaction.box for redaction in frame.redactions or ()]
+        written = write(data, header, frame.pixels, boxes, options.metadata, self.quality)
+        watch.lap("encode")
+        return Treated(
+            written.picture, header, frame, written.way, second_look, dict(watch.seconds)
+        )
+
+
+class Stopwatch:
+    """Wall-clock seconds of named laps; laps of the same name add up."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = self._last = perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a lap that began where the last one ended."""
+        now = perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+    def skip(self, laps: Mapping[str, float]) -> None:
+        """Take over laps that were timed elsewhere; the next one begins now."""
+        self.seconds.update(laps)
+        self._last = perf_counter()
+
+    @property
+    def total(self) -> float:
+        """Seconds since the start."""
+        return perf_counter() - self._started
