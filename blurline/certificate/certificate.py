@@ -1,7 +1,7 @@
 """The certificate of one redacted picture: how it is issued and how anybody checks it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -117,7 +117,8 @@ def issue(certificate: Certificate, key: SigningKey) -> bytes:
     Raises:
         ValueError: it names another key, or holds a number that canonical JSON can't.
     """
-    return signed_file(NAME, asdict(certificate), key)
+    content = _CERTIFICATE.dump_python(certificate, mode="json")
+    return signed_file(NAME, content, key)
 
 
 def verify(picture: bytes, certificate_file: bytes, public_key: Ed25519PublicKey) -> Verdict:
