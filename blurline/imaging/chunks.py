@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -60,3 +61,23 @@ def riff_chunk(name: bytes, content: bytes) -> bytes:
 
 def _checksum(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(4, "big")
+
+
+@dataclass(slots=True)
+class Reader:
+    """The parts of a file, one after the other."""
+
+    data: bytes
+    place: int = 0
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+        part = self.data[self.place : self.place + size]
+        if len(part) != size:
+            raise ValueError("a box or block that ends too early")
+        self.place += size
+        return part

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from blurline.imaging.chunks import Reader
 from blurline.imaging.metadata import Metadata
 
 _ALPHA = bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"  # AVIF 1.2, 4
@@ -105,19 +106,8 @@ def _pictures(data: bytes) -> list[_Item]:
     return found
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Reader):
     """Big-endian numbers, one after the other."""
-
-    data: bytes
-    place: int = 0
-
-    def take(self, size: int) -> bytes:
-        part = self.data[self.place : self.place + size]
-        if len(part) != size:
-            raise ValueError("a box that ends too early")
-        self.place += size
-        return part
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")

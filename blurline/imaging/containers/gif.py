@@ -1,8 +1,8 @@
 """GIF files (CompuServe, GIF89a)."""
 
 import struct
-from dataclasses import dataclass
 
+from blurline.imaging.chunks import Reader
 from blurline.imaging.metadata import Metadata
 
 _EXTENSION, _IMAGE, _TRAILER, _CONTROL = 0x21, 0x2C, 0x3B, 0xF9
@@ -39,19 +39,8 @@ def clean(data: bytes, metadata: Metadata) -> bytes:
     return b"GIF89a" + screen + palette + control + image + bytes((_TRAILER,))
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Reader):
     """The parts of a file, one after the other."""
-
-    data: bytes
-    place: int = 0
-
-    def take(self, size: int) -> bytes:
-        part = self.data[self.place : self.place + size]
-        if len(part) != size:
-            raise ValueError("a GIF file that ends too early")
-        self.place += size
-        return part
 
     def palette(self, flags: int) -> bytes:
         return self.take(3 << (flags & 7) + 1) if flags & 0x80 else b""
