@@ -461,3 +461,15 @@ def test_a_zone_is_redacted_and_stands_the_second_look(zidane: bytes, detectors:
     apply(replace(found, polygon=None), again, Style.SOLID)
     left, top, right, bottom = found.box
     assert not again[top:bottom, left:right].any()
+
+
+def test_a_result_may_have_more_bytes_than_an_upload_may_have() -> None:
+    image = Image.fromarray(scene(320, 240)).quantize(256)
+    data = picture_file(image, "PNG", optimize=True)
+    treatment = Treatment({}, Limits(len(data), 10**6), quality=90, second_looks=1.0)
+    pipeline = Pipeline("test", "Redacts a corner", (seeing([(10.0, 10.0, 60.0, 60.0)]),))
+
+    treated = treatment.treat(data, pipeline, NO_TARGET)
+
+    assert len(treated.picture) > len(data)
+    assert treated.second_look is SecondLook.PASSED

@@ -46,17 +46,20 @@ class Deletion:
         Raises:
             QueueUnavailableError, StoreUnavailableError: not everything may be gone yet; ask again.
         """
+        originals = [kind for kind in Kind if self._has(keys.original(job_id, kind))]
+        recorded, queued = self.records.find(job_id) is not None, self.queue.forget(job_id)
+        if originals or recorded or queued:
+            # First of all: a worker that ends from now on removes what it wrote by itself.
+            self.records.delete(job_id)
+        for kind in originals:
+            self.originals.forget(job_id, kind)
         removed = {
-            "original": any(self._forget_original(job_id, kind) for kind in Kind),
+            "original": bool(originals),
             "result": any(self._remove(keys.processed(job_id, kind)) for kind in WRITTEN),
             "certificate": self._remove(keys.certificate(job_id)),
-            "record": self.records.find(job_id) is not None,
+            "record": recorded,
+            "queue entry": queued,
         }
-        known = any(removed.values()) or self.records.is_deleted(job_id)
-        if self.queue.forget(job_id):
-            removed["queue entry"] = known = True
-        if known:
-            self.records.delete(job_id)
         line = self.trail.append(_events(job_id, removed))
         receipt = DeletionReceipt(
             job_id=job_id,
@@ -68,14 +71,11 @@ class Deletion:
         )
         return issue_receipt(receipt, self.key)
 
-    def _forget_original(self, job_id: str, kind: Kind) -> bool:
-        there = self.store.get(keys.original(job_id, kind)) is not None
-        if there:
-            self.originals.forget(job_id, kind)
-        return there
+    def _has(self, key: str) -> bool:
+        return self.store.get(key) is not None
 
     def _remove(self, key: str) -> bool:
-        there = self.store.get(key) is not None
+        there = self._has(key)
         if there:
             self.store.delete(key)
         return there

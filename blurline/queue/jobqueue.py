@@ -11,6 +11,7 @@ from rq import Retry as RetryPolicy
 from rq.job import Job
 from rq.job import JobStatus as RqStatus
 from rq.queue import EnqueueData
+from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
@@ -101,7 +102,7 @@ class JobQueue:
     def forget(self, job_id: str) -> bool:
         """Remove all that Redis knows of the job, wherever it is; whether it knew anything.
 
-        A worker that runs it at this moment goes on, but finds nothing to write its end to.
+        A worker that runs it at this moment goes on, and rq then notes its end for `result_ttl`.
         """
         key = Job.key_for(job_id)
         known = bool(self.redis.exists(key))
@@ -113,7 +114,7 @@ class JobQueue:
             self._queue.failed_job_registry,
         ):
             pipeline.zrem(registry.key, job_id)
-        pipeline.delete(key, f"rq:results:{job_id}")
+        pipeline.delete(key, Result.get_key(job_id))  # type: ignore[no-untyped-call]
         pipeline.execute()
         return known
 

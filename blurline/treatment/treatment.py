@@ -99,7 +99,7 @@ class Treatment:
         if frame.redactions is None:
             raise BlurlineError("no stage of the pipeline blurs", code="not_redacted")
         blurs = [stage for stage in pipeline.stages if isinstance(stage, Blur)]
-        treated = self._written(data, header, frame, options, SecondLook.SKIPPED, watch)
+        treated = self._written(data, header, frame, options, watch)
         if _CHANCE.random() >= self.second_looks:
             return treated
         outcome, news = SecondLook.PASSED, self._look(treated, blurs, options)
@@ -107,7 +107,7 @@ class Treatment:
             for redaction in news:
                 apply(redaction, frame.pixels, options.style)
             frame = replace(frame, redactions=(*frame.redactions, *news))
-            treated = self._written(data, header, frame, options, SecondLook.SKIPPED, watch)
+            treated = self._written(data, header, frame, options, watch)
             outcome = SecondLook.MENDED
             if self._look(treated, blurs, options, certain=True):
                 metrics.LEAKS.inc()
@@ -124,8 +124,10 @@ class Treatment:
             LeakSuspectedError: it does not show the redactions, or can't be read.
         """
         redactions = treated.frame.redactions or ()
+        # The result may well have more bytes than the upload, and so than are taken of an upload.
+        limits = replace(self.limits, max_bytes=len(treated.picture))
         try:
-            shown = decode(treated.picture, read_header(treated.picture, self.limits))
+            shown = decode(treated.picture, read_header(treated.picture, limits))
         except BlurlineError as error:
             metrics.LEAKS.inc()
             raise LeakSuspectedError("the redacted file can't be read again") from error
@@ -148,7 +150,7 @@ class Treatment:
         whole = Redaction(WHOLE, 1.0, (0, 0, width, height))
         apply(whole, frame.pixels, Style.SOLID)
         frame = replace(frame, redactions=(whole,), detections=None)
-        return self._written(data, header, frame, options, SecondLook.SKIPPED, watch)
+        return self._written(data, header, frame, options, watch)
 
     def _written(
         self,
@@ -156,14 +158,18 @@ class Treatment:
         header: Header,
         frame: Frame,
         options: Options,
-        second_look: SecondLook,
         watch: "Stopwatch",
     ) -> Treated:
         boxes = [redaction.box for redaction in frame.redactions or ()]
         written = write(data, header, frame.pixels, boxes, options.metadata, self.quality)
         watch.lap("encode")
         return Treated(
-            written.picture, header, frame, written.way, second_look, dict(watch.seconds)
+            written.picture,
+            header,
+            frame,
+            written.way,
+            SecondLook.SKIPPED,
+            dict(watch.seconds),
         )
 
 

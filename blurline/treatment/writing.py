@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from blurline.errors import BlurlineError
 from blurline.imaging.containers.clean import clean
 from blurline.imaging.decode import Pixels
 from blurline.imaging.header import Header
@@ -54,6 +55,9 @@ def write(
         boxes: where they were redacted.
         policy: what of the original's metadata stays.
         quality: 1 to 100, where a lossy kind is encoded anew.
+
+    Raises:
+        BlurlineError: `not_written`, there is no clean file of this picture.
     """
     metadata = read_metadata(original, header.kind, policy)
     # Without a tag for it, pixels that lie turned in the file would be shown turned.
@@ -62,8 +66,8 @@ def write(
         try:
             picture = redact_jpeg(original, pixels, header.orientation, boxes)
             return Written(clean(picture, Kind.JPEG, metadata), Way.LOSSLESS)
-        except JpegError:
-            pass
+        except (JpegError, ValueError):
+            pass  # what can't be kept to the bit, or not be cleaned, is encoded anew
     return Written(
         _encoded(original, header, pixels, boxes, metadata, quality),
         Way.REENCODED,
@@ -78,5 +82,10 @@ def _encoded(
     metadata: Metadata,
     quality: int,
 ) -> bytes:
-    picture = rewrite(original, header.kind, pixels, boxes, header.orientation, quality)
-    return clean(picture, header.kind.written, replace(metadata, orientation=1))
+    try:
+        picture = rewrite(original, header.kind, pixels, boxes, header.orientation, quality)
+        return clean(picture, header.kind.written, replace(metadata, orientation=1))
+    except ValueError as error:
+        raise BlurlineError(
+            "the redacted picture could not be written as a clean file", code="not_written"
+        ) from error
