@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from blurline.imaging.decode import decode
 from blurline.imaging.header import Limits, read_header
 from blurline.inference.detector import Detectors
-from blurline.stages.frame import Frame, Options
+from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
+from blurline.treatment.opening import open_frame
 from blurline.treatment.writing import write
 
 
@@ -28,13 +28,12 @@ class Kernel:
     def run(self, photo: bytes, lap: Callable[[str], None] = lambda name: None) -> None:
         """Treat one picture; `lap` is called after each step with its name."""
         header = read_header(photo, self.limits)
-        frame = Frame(decode(photo, header))
+        frame = open_frame(photo, header, self.pipeline, self.options, self.detectors)
         lap("decode")
         for stage in self.pipeline.stages:
             frame = stage.run(frame, self.options, self.detectors)
             lap(stage.name)
-        boxes = [redaction.box for redaction in frame.redactions or ()]
-        write(photo, header, frame.pixels, boxes, self.options.metadata, self.quality)
+        write(photo, header, frame, self.options, self.quality)
         lap("encode")
 
     def images_per_second(self, photos: list[bytes], threads: int, seconds: float) -> float:

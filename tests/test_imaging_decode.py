@@ -203,6 +203,38 @@ def test_every_orientation_gives_the_same_upright_picture(kind: Kind, orientatio
     assert pixels.flags.c_contiguous
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_reduced_jpeg_shows_the_means_of_two_by_two_pixels(mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = picture_file(PICTURE.convert(mode), "JPEG", quality=95, subsampling=0, exif=exif)
+    header = read_header(data, LIMITS)
+    whole = decode(data, header).astype(int)
+    height, width = whole.shape[0] // 2, whole.shape[1] // 2
+    means = whole.reshape(height, 2, width, 2, 3).mean(axis=(1, 3))
+    reduced = decode(data, header, reduction=2)
+    assert reduced.shape == (height, width, 3)
+    assert reduced.flags.c_contiguous
+    assert np.abs(reduced - means).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        picture_file(PICTURE.resize((95, 64)), "JPEG"),
+        picture_file(PICTURE.resize((96, 63)), "JPEG"),
+        picture_file(PICTURE, "PNG"),
+        picture_file(PICTURE, "JPEG")[:-60],
+    ],
+    ids=["odd width", "odd height", "PNG", "cut short"],
+)
+def test_what_can_only_be_read_as_a_whole_is_not_reduced(data: bytes) -> None:
+    with pytest.raises(PictureError) as caught:
+        decode(data, read_header(data, LIMITS), reduction=2)
+    assert caught.value.code == "not_reducible"
+
+
 @pytest.mark.parametrize("part", [0.4, 0.8, 0.97])
 @pytest.mark.parametrize("kind", Kind)
 def test_a_file_cut_short_is_corrupt(kind: Kind, part: float) -> None:

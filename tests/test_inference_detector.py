@@ -1,5 +1,7 @@
 """Our own way around the networks against their authors' ways, on the same weights and photos."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -222,3 +224,70 @@ def test_every_pass_adds_what_the_others_do_not_see(
 def _meets(box: tuple[float, ...], corner: tuple[int, int]) -> bool:
     """Whether the box lies in the small picture at that corner."""
     return corner[0] <= box[0] <= corner[0] + 320 and corner[1] <= box[1] <= corner[1] + 180
+
+
+@pytest.mark.parametrize("name", ["yolo11n", "centerface", "platenet"])
+def test_of_a_reduced_picture_the_boxes_are_those_of_the_whole(
+    name: str, photos: dict[str, Pixels], exact: dict[str, Detector]
+) -> None:
+    scan, photo = Scan((512,)), photos["zidane"]
+    whole = exact[name].detect(photo, 0.4, scan)
+    half = cv2.resize(photo, (640, 360), interpolation=cv2.INTER_AREA)
+    found = exact[name].detect(np.asarray(half), 0.4, scan, reduction=2)
+    assert len(found) == len(whole)
+    for one, other in zip(found, whole, strict=True):
+        assert one.label == other.label
+        assert iou(one.box, other.box) > 0.85
+
+
+def test_the_scan_of_a_reduced_picture_is_that_of_the_whole(exact: dict[str, Detector]) -> None:
+    """A pass that the whole picture would only get because it is large."""
+    seen: list[tuple[int, ...]] = []
+
+    class Looking:
+        labels = ("face",)
+        fixed_size = None
+
+        def infer(self, pixels: Pixels) -> dict[str, np.ndarray]:
+            seen.append(pixels.shape[:2])
+            return exact["centerface"].engine.infer(pixels)  # type: ignore[return-value]
+
+    looking = replace(exact["centerface"], engine=Looking())
+    scan = Scan((320,), least_scale=0.4)
+    looking.detect(np.zeros((800, 1000, 3), np.uint8), 0.5, scan)
+    whole = list(seen)
+    seen.clear()
+    looking.detect(np.zeros((400, 500, 3), np.uint8), 0.5, scan, reduction=2)
+    assert seen == whole
+    assert len(whole) == 2
+
+
+@pytest.mark.parametrize(
+    ("scan", "size", "share"),
+    [
+        (Scan((640,)), (1280, 720), 0.5),
+        (Scan((640, 1280)), (1280, 720), 1.0),
+        (Scan((640,), least_scale=0.4), (4000, 3000), 0.4),
+        (Scan((640,)), (320, 100), 2.0),
+        (None, (3200, 1000), 0.2),
+    ],
+)
+def test_the_finest_scale_is_that_of_the_largest_pass(
+    scan: Scan | None, size: tuple[int, int], share: float, exact: dict[str, Detector]
+) -> None:
+    assert exact["yolo11n"].finest_scale(*size, scan) == pytest.approx(share, abs=0.01)
+
+
+def test_a_network_of_fixed_size_wants_the_picture_that_fits_into_it(
+    exact: dict[str, Detector],
+) -> None:
+    class Fixed:
+        labels = ("face",)
+        fixed_size = (480, 640)
+
+        def infer(self, pixels: Pixels) -> dict[str, np.ndarray]:
+            raise AssertionError
+
+    fixed = replace(exact["centerface"], engine=Fixed())
+    assert fixed.finest_scale(1280, 720) == pytest.approx(0.5)
+    assert fixed.finest_scale(1000, 1000) == pytest.approx(0.48)

@@ -271,6 +271,76 @@ def test_thousands_of_boxes_cost_one_pass() -> None:
     assert_the_rest_stays(data, result, boxes)
 
 
+REDUCED = [(10, 4, 17, 15), (14, 12, 26, 22), (45, 25, 48, 31), (32, 0, 33, 1)]
+"""In the half of a picture of 96 x 62."""
+
+
+def halved(pixels: Pixels) -> Pixels:
+    """The means of two by two pixels."""
+    height, width = pixels.shape[:2]
+    means = pixels.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
+    return means.round().astype(np.uint8)
+
+
+def doubled(boxes: list[PixelBox]) -> list[PixelBox]:
+    return [(2 * left, 2 * top, 2 * right, 2 * bottom) for left, top, right, bottom in boxes]
+
+
+@pytest.mark.parametrize("style", Style)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reduced_picture_is_redacted_as_a_whole_one_is(kind: str, style: Style) -> None:
+    data = KINDS[kind](scene(96, 62))
+    half = halved(decoded(data))
+    for box in REDUCED:
+        redact(half, box, style)
+    after = redact_jpeg(data, half, 1, REDUCED, reduction=2)
+    boxes, expected = doubled(REDUCED), half.repeat(2, 0).repeat(2, 1)
+    assert_the_rest_stays(data, after, boxes)
+    new_file = decoded(KINDS[kind](expected))
+    result = decoded(after)
+    assert error_inside(result, expected, boxes) < error_inside(new_file, expected, boxes) + 1.5
+    assert error_inside(decoded(data), expected, boxes) > 10
+
+
+@pytest.mark.parametrize("kind", ["4:2:0", "4:4:4", "grey", "progressive", "YCCK"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_picture_is_redacted_in_every_orientation(orientation: int, kind: str) -> None:
+    data = KINDS[kind](scene(96, 62))
+    half = turn_upright(halved(decoded(data)), orientation)
+    boxes = [(2, 5, 13, 19), (half.shape[1] - 4, half.shape[0] - 3, *half.shape[1::-1])]
+    for box in boxes:
+        redact(half, box, Style.SOLID)
+    after = redact_jpeg(data, half, orientation, boxes, reduction=2)
+    shown = turn_upright(decoded(after), orientation)
+    for left, top, right, bottom in doubled(boxes):
+        assert shown[top + 1 : bottom - 1, left + 1 : right - 1].mean() < 30
+    expected = half.repeat(2, 0).repeat(2, 1)
+    assert error_inside(shown, expected, doubled(boxes)) < 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_the_original_is_left_in_the_boxes_of_a_reduced_picture(kind: str) -> None:
+    data = KINDS[kind](scene(96, 62))
+    half = halved(decoded(data))
+    masks = touched(data, inside((62, 96), doubled(REDUCED)))
+    chance = np.random.default_rng(6)
+
+    def scramble(component: int, first: int, blocks: Blocks) -> None:
+        for row, line in enumerate(blocks, first):
+            there = masks[component][row]
+            line[there] = chance.integers(-99, 100, (there.sum(), 64))
+
+    other = codec().transcode(data, scramble, progressive=read_frame(data).progressive)
+    assert (decoded(other) != decoded(data)).any()
+    assert redact_jpeg(other, half, 1, REDUCED, 2) == redact_jpeg(data, half, 1, REDUCED, 2)
+
+
+@pytest.mark.parametrize("shape", [(30, 48, 3), (31, 47, 3), (62, 96, 3)])
+def test_pixels_that_are_not_half_of_the_picture_are_an_error(shape: tuple[int, ...]) -> None:
+    with pytest.raises(JpegError):
+        redact_jpeg(KINDS["4:2:0"](scene(96, 62)), np.zeros(shape, np.uint8), 1, [], reduction=2)
+
+
 @pytest.mark.parametrize(
     "data",
     [

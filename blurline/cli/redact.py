@@ -17,8 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from blurline.cli.pictures import KIND_OF_ENDING, pictures_in
 from blurline.errors import BlurlineError, OptionError
+from blurline.imaging.decode import decode
 from blurline.imaging.encode import encode
-from blurline.imaging.header import Limits
+from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.jobs.job import blur_metadata, detection_metadata
 from blurline.models.load import load_detectors
@@ -28,7 +29,7 @@ from blurline.settings import Settings
 from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, default_text, options_of
 from blurline.stages.pipeline import Pipeline
-from blurline.treatment.treatment import Treatment
+from blurline.treatment.treatment import Treated, Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,7 @@ class Redactor:
         treated = self.treatment.treat(source.read_bytes(), self.pipeline, self.options)
         own = treated.header.kind.written
         kind = KIND_OF_ENDING.get(target.suffix.lower(), own)
-        pixels = treated.frame.pixels
-        quality = self.treatment.quality
-        _write(target, treated.picture if kind is own else encode(pixels, kind, quality))
+        _write(target, treated.picture if kind is own else self._as(kind, treated))
         return {
             "file": str(source),
             "result": str(target),
@@ -63,6 +62,14 @@ class Redactor:
             "blur_metadata": blur_metadata(treated, self.options),
             "detection_metadata": detection_metadata(treated.frame),
         }
+
+    def _as(self, kind: Kind, treated: Treated) -> bytes:
+        """The redacted picture as a file of that kind."""
+        pixels = treated.frame.pixels
+        if treated.frame.reduction != 1:
+            limits = Limits(len(treated.picture), self.treatment.limits.max_pixels)
+            pixels = decode(treated.picture, read_header(treated.picture, limits))
+        return encode(pixels, kind, self.treatment.quality)
 
 
 def redact_all(

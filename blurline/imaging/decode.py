@@ -16,15 +16,22 @@ Pixels = NDArray[np.uint8]
 """A picture of shape (height, width, 3): red, green, blue, 0 to 255, C-contiguous."""
 
 
-def decode(data: bytes, header: Header) -> Pixels:
+def decode(data: bytes, header: Header, *, reduction: int = 1) -> Pixels:
     """The pixels of the picture in `data`, turned upright, transparency dropped.
 
     Of an animation the first frame is read. Samples of 16 bits become 8, other colour spaces RGB.
     Transparency is dropped rather than blended, so that what detectors see is all that is there.
 
+    With a `reduction` of 2 each pixel is the mean of two by two, and libjpeg-turbo computes no more
+    than these means. Only JPEGs of even sides are read so, since another one, once it is turned,
+    would lie half a pixel off.
+
     Raises:
-        PictureError: `corrupt_image`, also when the pixels are not as many as the header said.
+        PictureError: `corrupt_image`, also when the pixels are not as many as the header said;
+            `not_reducible`, only the whole of this picture can be read.
     """
+    if reduction != 1:
+        return _decode_reduced(data, header, reduction)
     pixels = _decode_jpeg(data) if header.kind is Kind.JPEG else _decode_other(data, header.kind)
     if pixels is None:
         pixels = _decode_with_pillow(data, header.kind)
@@ -47,10 +54,31 @@ def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _decode_jpeg(data: bytes) -> Pixels | None:
-    """libjpeg-turbo's answer, or None for a file that it warns of or whose colours it lacks."""
+def _decode_reduced(data: bytes, header: Header, reduction: int) -> Pixels:
+    width, height = header.width // reduction, header.height // reduction
+    if header.kind is Kind.JPEG and not (header.width % reduction or header.height % reduction):
+        pixels = _decode_jpeg(data, (height, width), reduction)
+        if pixels is not None and pixels.shape == (height, width, 3):
+            return turn_upright(pixels, header.orientation)
+    raise PictureError("the picture can only be read as a whole", code="not_reducible")
+
+
+def _decode_jpeg(data: bytes, least: tuple[int, int] = (0, 0), reduction: int = 1) -> Pixels | None:
+    """libjpeg-turbo's answer, or None for a file that it warns of or whose colours it lacks.
+
+    It is reduced by a scale that libjpeg-turbo has (jddctmgr.c), at most by `reduction`, to no less
+    than `least` (height, width).
+    """
+    height, width = least
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            data,
+            colorspace="RGB",
+            min_height=height,
+            min_width=width,
+            min_factor=reduction,
+            strict=True,
+        )
     except ValueError:
         return None
     return pixels

@@ -7,9 +7,11 @@ constants and structures are those of turbojpeg.h
 
 import ctypes
 import ctypes.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import metadata
+from itertools import pairwise, takewhile
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +32,8 @@ index 8 * v + u for the vertical frequency v and the horizontal frequency u."""
 
 Edit = Callable[[int, int, Blocks], None]
 """Gets the place of a component in the frame header, the number of a row of blocks, and blocks from
-that row on, which it may change in place. They are gone when it returns."""
+that row on, as many rows as lie evenly in memory, which it may change in place. They are gone when
+it returns."""
 
 _OPTION_PROGRESSIVE, _OPTION_COPY_NONE = 32, 64
 _FLAG_STOP_ON_WARNING, _FLAG_LIMIT_SCANS = 8192, 32768
@@ -105,8 +108,8 @@ class TurboJpeg:
 
         Args:
             data: the whole file.
-            edit: called row by row, for one component after the other; what it raises ends the
-                call and comes out of it.
+            edit: called for one component after the other, from its first row to its last; what it
+                raises ends the call and comes out of it.
             progressive: whether the result is progressive, else it is sequential.
 
         Raises:
@@ -114,21 +117,24 @@ class TurboJpeg:
                 than 500 scans; or a coefficient is beyond what a JPEG of 8 bits can hold.
         """
         raised: list[BaseException] = []
+        rows: list[int] = []
 
         def visit(
             address: int, part: _Region, plane: _Region, component: int, _: int, __: int | None
         ) -> int:
             if part.y >= plane.h:
                 return 0  # rows that fill up the last MCU
+            rows.append(address)
+            if part.y + BLOCK < plane.h:
+                return 0  # all rows stay in memory until the file is written
             try:
-                memory = (ctypes.c_int16 * (part.w * part.h)).from_address(address)
-                shape = (part.h // BLOCK, part.w // BLOCK, BLOCK**2)
-                blocks = np.ndarray(shape, np.int16, memory)
-                edit(component, part.y // BLOCK, blocks)
-                _check_range(blocks)
+                for first, blocks in _even_rows(rows, plane.w // BLOCK):
+                    edit(component, first, blocks)
+                    _check_range(blocks)
             except BaseException as error:  # ctypes would only print it
                 raised.append(error)
                 return -1
+            rows.clear()
             return 0
 
         options = _OPTION_COPY_NONE | (_OPTION_PROGRESSIVE if progressive else 0)
@@ -158,6 +164,24 @@ class TurboJpeg:
         finally:
             self._free(result)
             self._destroy(handle)
+
+
+def _even_rows(addresses: Sequence[int], columns: int) -> Iterator[tuple[int, Blocks]]:
+    """The rows of blocks at these addresses: those that are equally far apart as one array, with
+    the number of the first. A plane is a single such run, unless it takes a gigabyte."""
+    sample = ctypes.sizeof(ctypes.c_int16)
+    block = BLOCK**2 * sample
+    steps = [after - before for before, after in pairwise(addresses)]
+    first = 0
+    while first < len(addresses):
+        step = steps[first] if first < len(steps) else columns * block
+        alike = takewhile(step.__eq__, steps[first:])
+        count = 1 + len(list(alike)) if step >= columns * block else 1
+        samples = ((count - 1) * step + columns * block) // sample
+        memory: Any = (ctypes.c_int16 * samples).from_address(addresses[first])
+        shape, strides = (count, columns, BLOCK**2), (step, block, sample)
+        yield first, np.ndarray(shape, np.int16, memory, strides=strides)
+        first += count
 
 
 def _check_range(blocks: Blocks) -> None:

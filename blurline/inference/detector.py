@@ -44,17 +44,27 @@ class Detector:
         """Run once on an empty picture; a network's first run costs several times a later one."""
         self.detect(np.zeros((720, 1280, 3), np.uint8), threshold=1.0)
 
+    def finest_scale(self, width: int, height: int, scan: Scan | None = None) -> float:
+        """The largest share of the picture's width and height at which `detect` looks at it."""
+        if self.engine.fixed_size is not None:
+            input_height, input_width = self.engine.fixed_size
+            return min(input_width / width, input_height / height)
+        longest = max(width, height)
+        passes = (scan or self._one_look).pass_sizes(width, height)
+        return max(max(size) / longest for size in passes)
+
     def detect(
-        self, pixels: Pixels, threshold: float, scan: Scan | None = None
+        self, pixels: Pixels, threshold: float, scan: Scan | None = None, *, reduction: int = 1
     ) -> tuple[Detection, ...]:
         """Objects with a confidence of at least `threshold`, the surest first.
 
         Without `scan` the network looks once, at its own `input_size`; one of fixed size always
-        does.
+        does. `scan` and the boxes are about the whole picture, of which `pixels` hold the
+        `reduction`-th part of each side.
         """
-        found = self._candidates(pixels, threshold, scan or Scan((self.input_size,)))
+        found = self._candidates(pixels, threshold, scan or self._one_look, reduction)
         height, width = pixels.shape[:2]
-        boxes = clip(found.boxes, width, height)
+        boxes = clip(found.boxes, width, height) * np.float32(reduction)
         return tuple(
             Detection(self.labels[index], float(score), (x1, y1, x2, y2))
             for index, score, (x1, y1, x2, y2) in zip(
@@ -63,8 +73,14 @@ class Detector:
             if x2 > x1 and y2 > y1
         )
 
-    def _candidates(self, pixels: Pixels, threshold: float, scan: Scan) -> Candidates:
-        """What all passes and tiles show, each object once, in pixels of the picture."""
+    @property
+    def _one_look(self) -> Scan:
+        return Scan((self.input_size,))
+
+    def _candidates(
+        self, pixels: Pixels, threshold: float, scan: Scan, reduction: int
+    ) -> Candidates:
+        """What all passes and tiles show, each object once, in the pixels that are given."""
         if self.engine.fixed_size is not None:
             network_input, placement = letterbox(pixels, self.input_size, self.engine.fixed_size)
             found = self._infer(network_input, threshold)
@@ -72,7 +88,7 @@ class Detector:
             return replace(found, boxes=placement.to_picture(found.boxes))
         height, width = pixels.shape[:2]
         parts = []
-        for pass_width, pass_height in scan.pass_sizes(width, height):
+        for pass_width, pass_height in scan.pass_sizes(width * reduction, height * reduction):
             fitted = scaled(pixels, pass_width, pass_height)
             scale = np.array([width / pass_width, height / pass_height] * 2, np.float32)
             for left, top, right, bottom in scan.tiles(pass_width, pass_height):

@@ -83,7 +83,7 @@ class Processor:
         self.store.put(key, treated.picture, spec.kind.written.content_type)
         self.store.put(keys.certificate(spec.job_id), issue(certificate, self.signing_key), JSON)
         watch.lap("store")
-        height, width = treated.frame.pixels.shape[:2]
+        width, height = treated.frame.size
         results = {
             "original_image_path": self.store.url(spec.original),
             "processed_image_path": self.store.url(key),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+from threadpoolctl import threadpool_limits
 
 from blurline.errors import ModelError
 from blurline.inference.detector import Detector
@@ -38,8 +39,10 @@ def load_detectors(
     One that can't be loaded is reported to `missing` and left out, so that what needs it is
     refused and all else still runs; without `missing` its error is raised.
     """
-    # Pictures already run in parallel; OpenCV's own threads would only take cores from them.
+    # Pictures already run in parallel; threads of OpenCV's and numpy's own would only take cores
+    # from them, those of numpy's BLAS even while they wait.
     cv2.setNumThreads(1)
+    threadpool_limits(1, "blas")
     detectors = {}
     for name in dict.fromkeys(names):
         try:

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -21,17 +22,31 @@ _K = np.arange(BLOCK)
 # The orthonormal DCT-II is T.81's forward DCT (A.3.3), row by frequency.
 _DCT = np.cos((2 * _K + 1) * _K[:, None] * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
 _DCT[0] /= np.sqrt(2)
-_DCT = _DCT.astype(np.float32)
+
+MIDDLE = 128 * BLOCK
+"""Samples are counted from 128 (T.81, A.3.1), which is so much of a block's first coefficient."""
 
 _Tables = dict[int, NDArray[np.uint16]]
 """Quantisation tables by the place of their component."""
 
-_Changes = dict[tuple[int, int], tuple[NDArray[np.intp], NDArray[np.int16]]]
-"""By component and row of blocks: the columns of the blocks to replace, shape (n,), and their new
-coefficients, shape (n, 64)."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Change:
+    """Blocks of a component to replace: their rows, which never fall, and columns, shape (n,) each,
+    and their new coefficients, shape (n, 64)."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    coefficients: NDArray[np.int16]
 
 
-def redact_jpeg(data: bytes, pixels: Pixels, orientation: int, boxes: Sequence[PixelBox]) -> bytes:
+def redact_jpeg(
+    data: bytes,
+    pixels: Pixels,
+    orientation: int,
+    boxes: Sequence[PixelBox],
+    reduction: int = 1,
+) -> bytes:
     """The JPEG in `data` with all blocks that touch `boxes` made anew from the redacted `pixels`.
 
     A new block depends on `pixels` alone. All others keep their coefficients to the bit, and the
@@ -42,11 +57,15 @@ def redact_jpeg(data: bytes, pixels: Pixels, orientation: int, boxes: Sequence[P
     Samples that a JPEG stores beyond its right and bottom edge, to fill its last blocks, repeat
     the last pixels in new blocks and stay as they are in the others.
 
+    Of a reduced picture the new blocks are so much coarser, also where they reach beyond a box.
+
     Args:
         data: the file.
-        pixels: its upright pixels, shape (height, width, 3), RGB, redacted already.
+        pixels: its upright pixels, redacted already, RGB, of shape (height / reduction,
+            width / reduction, 3).
         orientation: EXIF's orientation of the file, 1 to 8.
         boxes: the redacted boxes of `pixels`, not empty and inside the picture.
+        reduction: 1, 2, 4 or 8, by which the sides of the picture can be divided.
 
     Raises:
         JpegError: there is no TurboJPEG library, or the file is of a kind that is not treated:
@@ -60,21 +79,21 @@ def redact_jpeg(data: bytes, pixels: Pixels, orientation: int, boxes: Sequence[P
     picture = _stored(pixels, orientation)
     if frame.precision != 8:
         raise JpegError("the JPEG's samples are not of 8 bits")
-    if picture.shape[:2] != (frame.height, frame.width):
+    if [side * reduction for side in picture.shape[:2]] != [frame.height, frame.width]:
         raise JpegError("the JPEG's size is not that of the pixels")
     height, width = pixels.shape[:2]
-    changes = _changes(
-        frame, picture, [_stored_box(box, orientation, width, height) for box in boxes]
-    )
+    stored = [_stored_box(box, orientation, width, height) for box in boxes]
+    changes = _changes(frame, picture, stored, reduction)
+    missing = [len(change.rows) for change in changes]
 
     def edit(component: int, first: int, blocks: Blocks) -> None:
-        for row in range(len(blocks)):
-            if change := changes.pop((component, first + row), None):
-                columns, coefficients = change
-                blocks[row, columns] = coefficients
+        change = changes[component]
+        part = slice(*np.searchsorted(change.rows, (first, first + len(blocks))))
+        blocks[change.rows[part] - first, change.columns[part]] = change.coefficients[part]
+        missing[component] -= part.stop - part.start
 
     redacted = codec.transcode(data, edit, progressive=frame.progressive)
-    if changes:
+    if any(missing):
         raise JpegError("the library left out blocks of the JPEG")
     return redacted
 
@@ -98,23 +117,23 @@ def _stored_box(box: PixelBox, orientation: int, width: int, height: int) -> Pix
     return (top, left, bottom, right) if orientation >= 5 else (left, top, right, bottom)
 
 
-def _changes(frame: JpegFrame, picture: Pixels, boxes: Sequence[PixelBox]) -> _Changes:
-    """The new blocks of all components, for boxes of the picture as it is stored."""
+def _changes(
+    frame: JpegFrame, picture: Pixels, boxes: Sequence[PixelBox], reduction: int
+) -> list[_Change]:
+    """The new blocks of each component, for boxes of the picture as it is stored."""
     colours = frame.colours
     alike: dict[tuple[int, int], _Tables] = defaultdict(dict)
     for index, component in enumerate(frame.components):
-        alike[frame.block_size(component)][index] = component.table
-    changes: _Changes = {}
+        height, width = (side // reduction for side in frame.block_size(component))
+        if any(side % BLOCK and BLOCK % side for side in (height, width)):
+            raise JpegError("the JPEG's samples are no whole number of the reduced pixels")
+        alike[height, width][index] = component.table
+    changes: dict[int, _Change] = {}
     for size, tables in alike.items():
-        touched = _touched(picture, boxes, size)
-        rows, columns = np.nonzero(touched)
+        rows, columns = np.nonzero(_touched(picture, boxes, size))
         coefficients = _coefficients(picture, rows, columns, size, colours, tables)
-        bounds = np.searchsorted(rows, np.arange(len(touched) + 1)).tolist()
-        for row, (first, end) in enumerate(pairwise(bounds)):
-            if first < end:
-                for index, values in coefficients.items():
-                    changes[index, row] = columns[first:end], values[first:end]
-    return changes
+        changes |= {index: _Change(rows, columns, values) for index, values in coefficients.items()}
+    return [changes[index] for index in range(len(frame.components))]
 
 
 def _coefficients(
@@ -131,9 +150,9 @@ def _coefficients(
     for start in range(0, len(rows), BATCH):
         batch = slice(start, start + BATCH)
         windows = _windows(picture, rows[batch] * height, columns[batch] * width, size)
-        planes = _planes(_averaged(windows), colours)
+        planes = _planes(windows.reshape(-1, height * width, 3), colours)
         for index, table in tables.items():
-            coefficients[index][batch] = _quantised(planes[index], table)
+            coefficients[index][batch] = _quantised(planes[index], size, table)
     return coefficients
 
 
@@ -169,18 +188,8 @@ def _windows(
     return windows
 
 
-def _averaged(windows: Pixels) -> Pixels:
-    """Windows of any size made blocks by the mean of each sample's pixels, shape (n, 64, 3)."""
-    count, height, width, _ = windows.shape
-    if (height, width) != (BLOCK, BLOCK):
-        tall = windows.reshape(count * height, width, 3)
-        small = cv2.resize(tall, (BLOCK, count * BLOCK), interpolation=cv2.INTER_AREA)
-        windows = np.asarray(small, np.uint8)
-    return windows.reshape(count, BLOCK**2, 3)
-
-
 def _planes(colour: Pixels, colours: Colours) -> list[NDArray[np.uint8]]:
-    """The components of RGB values, each of shape (n, 64).
+    """The components of RGB values, shape (n, m, 3), each of shape (n, m).
 
     YCbCr is that of JFIF (ITU-T T.871, 7). CMYK is stored as 255 less the ink, as Photoshop does
     (libjpeg.txt, "Special color spaces"), without black ink, and YCCK is the YCbCr of the ink.
@@ -196,9 +205,31 @@ def _planes(colour: Pixels, colours: Colours) -> list[NDArray[np.uint8]]:
     return [ycrcb[..., channel] for channel in ((0,) if colours is Colours.GREY else (0, 2, 1))]
 
 
-def _quantised(plane: NDArray[np.uint8], table: NDArray[np.uint16]) -> NDArray[np.int16]:
-    """Blocks of samples, shape (n, 64), as coefficients in natural order (T.81, A.3.1 to A.3.4)."""
-    samples = plane.reshape(-1, BLOCK, BLOCK).astype(np.float32) - 128
-    spectrum: NDArray[np.float32] = _DCT @ samples @ _DCT.T
-    levels = np.rint(spectrum.reshape(-1, BLOCK**2) / table)
+@cache
+def _spectrum_of(height: int, width: int) -> NDArray[np.float32]:
+    """What turns the values of a window into its block's 64 coefficients, shape (h * w, 64).
+
+    A sample is the mean of its pixels; where a window has fewer pixels than samples, each pixel
+    stands for several. The coefficients are those of T.81, A.3.3, in natural order.
+    """
+    rows, columns = (_DCT @ _sampling(length) for length in (height, width))
+    return np.ascontiguousarray(np.kron(rows, columns).T, np.float32)
+
+
+def _sampling(length: int) -> NDArray[np.float64]:
+    """The samples along one side of a block, as weights of `length` pixels, shape (8, length)."""
+    if length < BLOCK:
+        weights = np.kron(np.eye(length), np.ones((BLOCK // length, 1)))
+    else:
+        weights = np.kron(np.eye(BLOCK), np.full((1, length // BLOCK), BLOCK / length))
+    return np.asarray(weights, np.float64)
+
+
+def _quantised(
+    plane: NDArray[np.uint8], size: tuple[int, int], table: NDArray[np.uint16]
+) -> NDArray[np.int16]:
+    """Windows of one component, shape (n, h * w), as quantised blocks (T.81, A.3.1 to A.3.4)."""
+    spectrum = plane.astype(np.float32) @ _spectrum_of(*size)
+    spectrum[:, 0] -= MIDDLE
+    levels: NDArray[np.float32] = np.rint(spectrum / table, out=spectrum)
     return levels.clip(-MOST, MOST).astype(np.int16)

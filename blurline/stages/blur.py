@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blurline.errors import ModelMissingError, OptionError
 from blurline.geometry import Margin, grow
-from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detection, Detectors
 from blurline.inference.scan import Scan
 from blurline.redaction.styles import Style, redact, whole_pixels
 from blurline.redaction.zones import ZONE, Polygon, Zones, bounds, holds, polygon_mask, scaled
-from blurline.stages.frame import Frame, Options, Redaction
+from blurline.stages.frame import Frame, Options, Redaction, reduced
 from blurline.stages.pipeline import Level, Target
 
 
@@ -60,38 +60,39 @@ class Blur:
             OptionError: there is no target, so the picture would pass as it is.
             ModelMissingError: a target's network is not among `detectors`.
         """
-        height, width = frame.pixels.shape[:2]
-        found = self.find(frame.pixels, options, detectors)
+        width, height = frame.size
+        found = self.find(frame, options, detectors)
         redactions = (
             *(one.redaction(width, height) for one in found),
             *(_of_zone(zone, width, height) for zone in options.zones.redact),
         )
         for redaction in redactions:
-            apply(redaction, frame.pixels, options.style)
+            apply(redaction, frame, options.style)
         return replace(frame, redactions=redactions)
 
-    def find(self, pixels: Pixels, options: Options, detectors: Detectors) -> tuple[Found, ...]:
+    def finest_scale(
+        self, width: int, height: int, options: Options, detectors: Detectors
+    ) -> float:
+        """See `Stage.finest_scale`."""
+        looks = self._looks(options, detectors)
+        return max(detectors[name].finest_scale(width, height, scan) for name, scan in looks)
+
+    def find(self, frame: Frame, options: Options, detectors: Detectors) -> tuple[Found, ...]:
         """What the networks see of the targets asked for, but for what the zones leave alone.
 
         Raises:
             OptionError: there is no target.
             ModelMissingError: a target's network is not among `detectors`.
         """
-        if not options.targets:
-            raise OptionError("there is no target to blur")
         wanted = {name: self.targets[name] for name in options.targets}
         levels = {name: _level(name, target, options) for name, target in wanted.items()}
-        looks: dict[tuple[str, Scan], float] = {}
-        for name, target in wanted.items():
-            if target.model not in detectors:
-                raise ModelMissingError(f"the network for the target {name} is not loaded")
-            look, threshold = (target.model, levels[name].scan), levels[name].threshold
-            looks[look] = min(looks.get(look, 1.0), threshold)
         seen = {
-            (model, scan): detectors[model].detect(pixels, threshold, scan)
-            for (model, scan), threshold in looks.items()
+            (model, scan): detectors[model].detect(
+                frame.pixels, threshold, scan, reduction=frame.reduction
+            )
+            for (model, scan), threshold in self._looks(options, detectors).items()
         }
-        height, width = pixels.shape[:2]
+        width, height = frame.size
         return tuple(
             Found(name, detection, levels[name].margin)
             for name, target in wanted.items()
@@ -100,6 +101,24 @@ class Blur:
             and detection.confidence >= levels[name].threshold
             and not _ignored(detection, options.zones, width, height)
         )
+
+    def _looks(self, options: Options, detectors: Detectors) -> dict[tuple[str, Scan], float]:
+        """Which network looks how closely, and the least threshold of the targets it looks for.
+
+        Raises:
+            OptionError, ModelMissingError: see `find`.
+        """
+        if not options.targets:
+            raise OptionError("there is no target to blur")
+        looks: dict[tuple[str, Scan], float] = {}
+        for name in options.targets:
+            target = self.targets[name]
+            if target.model not in detectors:
+                raise ModelMissingError(f"the network for the target {name} is not loaded")
+            level = _level(name, target, options)
+            look = target.model, level.scan
+            looks[look] = min(looks.get(look, 1.0), level.threshold)
+        return looks
 
 
 def _level(name: str, target: Target, options: Options) -> Level:
@@ -120,7 +139,15 @@ def _of_zone(zone: Polygon, width: int, height: int) -> Redaction:
     return Redaction(ZONE, 1.0, whole_pixels(bounds(polygon), width, height), polygon)
 
 
-def apply(redaction: Redaction, pixels: Pixels, style: Style) -> None:
+def apply(redaction: Redaction, frame: Frame, style: Style) -> None:
     """Make the region unreadable, in place."""
-    box, polygon = redaction.box, redaction.polygon
-    redact(pixels, box, style, None if polygon is None else polygon_mask(polygon, box))
+    box = reduced(redaction.box, frame.reduction)
+    redact(frame.pixels, box, style, mask_of(redaction, frame.reduction))
+
+
+def mask_of(redaction: Redaction, reduction: int) -> NDArray[np.bool_] | None:
+    """Which pixels of the reduced box are made unreadable, in its shape; None for all."""
+    if redaction.polygon is None:
+        return None
+    polygon = scaled(redaction.polygon, 1 / reduction, 1 / reduction)
+    return polygon_mask(polygon, reduced(redaction.box, reduction))

@@ -34,4 +34,13 @@ class Detect:
 
     def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
         """The frame with its objects listed; the pixels stay as they are."""
-        return replace(frame, detections=detectors[self.model].detect(frame.pixels, self.threshold))
+        detections = detectors[self.model].detect(
+            frame.pixels, self.threshold, reduction=frame.reduction
+        )
+        return replace(frame, detections=detections)
+
+    def finest_scale(
+        self, width: int, height: int, options: Options, detectors: Detectors
+    ) -> float:
+        """See `Stage.finest_scale`."""
+        return detectors[self.model].finest_scale(width, height)

@@ -68,9 +68,38 @@ class Frame:
     """A picture on its way, with what the stages so far did to it and found in it.
 
     A stage may change `pixels` in place: one job owns them. `redactions` and `detections` are None
-    until a stage has looked, which is not the same as having found nothing.
+    until a stage has looked, which is not the same as having found nothing. Their boxes are in
+    pixels of the whole picture, whatever `pixels` hold of it.
+
+    Attributes:
+        pixels: the picture, shape (height / reduction, width / reduction, 3).
+        redactions: what was made unreadable.
+        detections: what else was found.
+        reduction: 1, or 2 where the pixels are the means of two by two.
     """
 
     pixels: Pixels
     redactions: tuple[Redaction, ...] | None = None
     detections: tuple[Detection, ...] | None = None
+    reduction: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the whole picture, upright."""
+        height, width = self.pixels.shape[:2]
+        return width * self.reduction, height * self.reduction
+
+    @property
+    def boxes(self) -> list[PixelBox]:
+        """Where `pixels` were made unreadable."""
+        return [reduced(redaction.box, self.reduction) for redaction in self.redactions or ()]
+
+
+def reduced(box: PixelBox, reduction: int) -> PixelBox:
+    """The smallest box in the reduced picture that holds `box`.
+
+    >>> reduced((3, 4, 5, 6), 2)
+    (1, 2, 3, 3)
+    """
+    left, top, right, bottom = box
+    return left // reduction, top // reduction, -(-right // reduction), -(-bottom // reduction)

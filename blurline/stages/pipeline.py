@@ -62,6 +62,17 @@ class Stage(Protocol):
             ModelMissingError: a network that the options need is not among `detectors`.
         """
 
+    def finest_scale(
+        self, width: int, height: int, options: Options, detectors: Detectors
+    ) -> float:
+        """How large a picture of that size has to be for the stage: a share of its sides.
+
+        A frame of that scale or a finer one shows the stage all that it can see.
+
+        Raises:
+            OptionError, ModelMissingError: the stage can't run with these options or networks.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
@@ -103,6 +114,17 @@ class Pipeline:
             for model in sorted(stage.required_models):
                 if model not in loaded:
                     raise ModelMissingError(f"the network of the stage {stage.name} is not loaded")
+
+    def finest_scale(
+        self, width: int, height: int, options: Options, detectors: Detectors
+    ) -> float:
+        """The largest scale, as a share of the picture's sides, that one of the stages wants.
+
+        Raises:
+            OptionError, ModelMissingError: see `check_models`.
+        """
+        self.check_models(options, detectors)
+        return max(stage.finest_scale(width, height, options, detectors) for stage in self.stages)
 
     def run(
         self, frame: Frame, options: Options, detectors: Detectors

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detectors
 from blurline.redaction.styles import PixelBox, whole_pixels
-from blurline.redaction.zones import polygon_mask
-from blurline.stages.blur import Blur
-from blurline.stages.frame import Options, Redaction
+from blurline.stages.blur import Blur, mask_of
+from blurline.stages.frame import Frame, Options, Redaction, reduced
 
 COVERED = 0.85
 """Share of what is found that has to lie in redacted boxes, as `blurline evaluate` counts it."""
@@ -66,7 +65,7 @@ def shows_redactions(shown: Pixels, redacted: Pixels, boxes: Sequence[PixelBox])
 
 
 def uncovered(
-    shown: Pixels,
+    shown: Frame,
     blur: Blur,
     options: Options,
     redactions: Sequence[Redaction],
@@ -81,18 +80,19 @@ def uncovered(
     What lies in redacted pixels does not count: these are known, and a mosaic of a face may well
     look like a face.
     """
-    height, width = shown.shape[:2]
-    hidden = np.zeros((height, width), np.bool_)
+    width, height = shown.size
+    hidden = np.zeros(shown.pixels.shape[:2], np.bool_)
     for redaction in redactions:
-        left, top, right, bottom = redaction.box
-        polygon = redaction.polygon
-        hidden[top:bottom, left:right] |= (
-            True if polygon is None else polygon_mask(polygon, redaction.box)
-        )
+        left, top, right, bottom = reduced(redaction.box, shown.reduction)
+        mask = mask_of(redaction, shown.reduction)
+        hidden[top:bottom, left:right] |= True if mask is None else mask
     return tuple(
         found.redaction(width, height)
         for found in blur.find(shown, _surer(blur, options, CERTAIN if certain else 0.0), detectors)
-        if _share(hidden, whole_pixels(found.detection.box, width, height)) < COVERED
+        if _share(
+            hidden, reduced(whole_pixels(found.detection.box, width, height), shown.reduction)
+        )
+        < COVERED
     )
 
 

@@ -15,6 +15,7 @@ from blurline.redaction.styles import Style
 from blurline.stages.blur import Blur, apply
 from blurline.stages.frame import Frame, OnFailure, Options, Redaction
 from blurline.stages.pipeline import Pipeline
+from blurline.treatment.opening import open_frame
 from blurline.treatment.second_look import SecondLook, shows_redactions, uncovered
 from blurline.treatment.writing import Way, write
 
@@ -75,7 +76,7 @@ class Treatment:
         """
         watch = Stopwatch()
         header = read_header(data, self.limits)
-        frame = Frame(decode(data, header))
+        frame = open_frame(data, header, pipeline, options, self.detectors)
         watch.lap("decode")
         try:
             return self._redacted(data, header, frame, pipeline, options, watch)
@@ -104,9 +105,9 @@ class Treatment:
             return treated
         outcome, news = SecondLook.PASSED, self._look(treated, blurs, options)
         if news:
+            frame = replace(treated.frame, redactions=(*frame.redactions, *news))
             for redaction in news:
-                apply(redaction, frame.pixels, options.style)
-            frame = replace(frame, redactions=(*frame.redactions, *news))
+                apply(redaction, frame, options.style)
             treated = self._written(data, header, frame, options, watch)
             outcome = SecondLook.MENDED
             if self._look(treated, blurs, options, certain=True):
@@ -126,14 +127,17 @@ class Treatment:
         redactions = treated.frame.redactions or ()
         # The result may well have more bytes than the upload, and so than are taken of an upload.
         limits = replace(self.limits, max_bytes=len(treated.picture))
+        reduction = treated.frame.reduction
         try:
-            shown = decode(treated.picture, read_header(treated.picture, limits))
+            header = read_header(treated.picture, limits)
+            pixels = decode(treated.picture, header, reduction=reduction)
         except BlurlineError as error:
             metrics.LEAKS.inc()
             raise LeakSuspectedError("the redacted file can't be read again") from error
-        if not shows_redactions(shown, treated.frame.pixels, [one.box for one in redactions]):
+        if not shows_redactions(pixels, treated.frame.pixels, treated.frame.boxes):
             metrics.LEAKS.inc()
             raise LeakSuspectedError("the redacted file does not show its redactions")
+        shown = Frame(pixels, reduction=reduction)
         return tuple(
             found
             for blur in blurs
@@ -146,11 +150,10 @@ class Treatment:
         self, data: bytes, header: Header, frame: Frame, options: Options, watch: "Stopwatch"
     ) -> Treated:
         """The picture with every pixel redacted."""
-        height, width = frame.pixels.shape[:2]
-        whole = Redaction(WHOLE, 1.0, (0, 0, width, height))
-        apply(whole, frame.pixels, Style.SOLID)
+        whole = Redaction(WHOLE, 1.0, (0, 0, *frame.size))
+        apply(whole, frame, Style.SOLID)
         frame = replace(frame, redactions=(whole,), detections=None)
-        return self._written(data, header, frame, options, watch)
+        return self._written(data, header, frame, replace(options, style=Style.SOLID), watch)
 
     def _written(
         self,
@@ -160,13 +163,12 @@ class Treatment:
         options: Options,
         watch: "Stopwatch",
     ) -> Treated:
-        boxes = [redaction.box for redaction in frame.redactions or ()]
-        written = write(data, header, frame.pixels, boxes, options.metadata, self.quality)
+        written = write(data, header, frame, options, self.quality)
         watch.lap("encode")
         return Treated(
             written.picture,
             header,
-            frame,
+            written.frame,
             written.way,
             SecondLook.SKIPPED,
             dict(watch.seconds),

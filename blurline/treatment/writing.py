@@ -1,19 +1,20 @@
 """Writing a redacted picture: with as much of the original's own coding as may stay."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from blurline.errors import BlurlineError
 from blurline.imaging.containers.clean import clean
-from blurline.imaging.decode import Pixels
+from blurline.imaging.decode import decode
 from blurline.imaging.header import Header
 from blurline.imaging.jpeg import JpegError
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import Metadata, MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
+from blurline.imaging.turbojpeg import library
 from blurline.redaction.lossless import redact_jpeg
-from blurline.redaction.styles import PixelBox
+from blurline.stages.blur import apply
+from blurline.stages.frame import Frame, Options
 
 
 class Way(StrEnum):
@@ -29,61 +30,72 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A redacted file, and the way to it."""
+    """A redacted file, the way to it, and the frame whose pixels it holds."""
 
     picture: bytes
     way: Way
+    frame: Frame
 
 
-def write(
-    original: bytes,
-    header: Header,
-    pixels: Pixels,
-    boxes: Sequence[PixelBox],
-    policy: MetadataPolicy,
-    quality: int,
-) -> Written:
-    """The redacted picture as a file of `header.kind.written` with what the policy lets through.
+def stays_a_jpeg(header: Header, policy: MetadataPolicy) -> bool:
+    """Whether `write` tries to keep the coefficients, for which it needs no pixel of the others."""
+    # Without a tag for it, pixels that lie turned in the file would be shown turned.
+    is_shown_upright = header.orientation == 1 or policy is not MetadataPolicy.NONE
+    return header.kind is Kind.JPEG and is_shown_upright and library() is not None
+
+
+def write(original: bytes, header: Header, frame: Frame, options: Options, quality: int) -> Written:
+    """The redacted picture as a file of `header.kind.written` with what the options let through.
 
     A JPEG keeps its coefficients outside the boxes where that can be done; where not, and for other
-    kinds, the pixels are encoded upright.
+    kinds, the pixels are encoded upright. A reduced frame of what has to be encoded is decoded once
+    more as a whole and redacted again.
 
     Args:
         original: the file as it was sent.
         header: what `read_header` says of it.
-        pixels: its upright pixels, redacted.
-        boxes: where they were redacted.
-        policy: what of the original's metadata stays.
+        frame: its pixels, redacted.
+        options: how they were redacted, and what of the original's metadata stays.
         quality: 1 to 100, where a lossy kind is encoded anew.
 
     Raises:
         BlurlineError: `not_written`, there is no clean file of this picture.
+        PictureError: a reduced picture can't be decoded as a whole.
     """
-    metadata = read_metadata(original, header.kind, policy)
-    # Without a tag for it, pixels that lie turned in the file would be shown turned.
-    stays_turned = metadata.orientation == header.orientation
-    if header.kind is Kind.JPEG and stays_turned:
+    metadata = read_metadata(original, header.kind, options.metadata)
+    if stays_a_jpeg(header, options.metadata) and metadata.orientation == header.orientation:
         try:
-            picture = redact_jpeg(original, pixels, header.orientation, boxes)
-            return Written(clean(picture, Kind.JPEG, metadata), Way.LOSSLESS)
+            picture = redact_jpeg(
+                original, frame.pixels, header.orientation, frame.boxes, frame.reduction
+            )
+            return Written(clean(picture, Kind.JPEG, metadata), Way.LOSSLESS, frame)
         except (JpegError, ValueError):
             pass  # what can't be kept to the bit, or not be cleaned, is encoded anew
+    whole = _whole(original, header, frame, options)
     return Written(
-        _encoded(original, header, pixels, boxes, metadata, quality),
+        _encoded(original, header, whole, metadata, quality),
         Way.REENCODED,
+        whole,
     )
 
 
+def _whole(original: bytes, header: Header, frame: Frame, options: Options) -> Frame:
+    """The frame with all its pixels, redacted as the reduced one is."""
+    if frame.reduction == 1:
+        return frame
+    whole = replace(frame, pixels=decode(original, header), reduction=1)
+    for redaction in frame.redactions or ():
+        apply(redaction, whole, options.style)
+    return whole
+
+
 def _encoded(
-    original: bytes,
-    header: Header,
-    pixels: Pixels,
-    boxes: Sequence[PixelBox],
-    metadata: Metadata,
-    quality: int,
+    original: bytes, header: Header, frame: Frame, metadata: Metadata, quality: int
 ) -> bytes:
     try:
-        picture = rewrite(original, header.kind, pixels, boxes, header.orientation, quality)
+        picture = rewrite(
+            original, header.kind, frame.pixels, frame.boxes, header.orientation, quality
+        )
         return clean(picture, header.kind.written, replace(metadata, orientation=1))
     except ValueError as error:
         raise BlurlineError(
