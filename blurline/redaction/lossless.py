@@ -150,9 +150,11 @@ def _coefficients(
     for start in range(0, len(rows), BATCH):
         batch = slice(start, start + BATCH)
         windows = _windows(picture, rows[batch] * height, columns[batch] * width, size)
-        planes = _planes(windows.reshape(-1, height * width, 3), colours)
+        values = _averaged(windows)
+        count, *shape = values.shape[:3]
+        planes = _planes(values.reshape(count, -1, 3), colours)
         for index, table in tables.items():
-            coefficients[index][batch] = _quantised(planes[index], size, table)
+            coefficients[index][batch] = _quantised(planes[index], (shape[0], shape[1]), table)
     return coefficients
 
 
@@ -188,6 +190,18 @@ def _windows(
     return windows
 
 
+def _averaged(windows: Pixels) -> Pixels:
+    """Windows of shape (n, h, w, 3) with at most 8 values a side, by the means of whole pixels."""
+    count, height, width, _ = windows.shape
+    fewer = min(height, BLOCK), min(width, BLOCK)
+    if (height, width) == fewer:
+        return windows
+    tall = windows.reshape(count * height, width, 3)
+    size = fewer[1], count * fewer[0]
+    means = np.asarray(cv2.resize(tall, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return means.reshape(count, *fewer, 3)
+
+
 def _planes(colour: Pixels, colours: Colours) -> list[NDArray[np.uint8]]:
     """The components of RGB values, shape (n, m, 3), each of shape (n, m).
 
@@ -207,29 +221,23 @@ def _planes(colour: Pixels, colours: Colours) -> list[NDArray[np.uint8]]:
 
 @cache
 def _spectrum_of(height: int, width: int) -> NDArray[np.float32]:
-    """What turns the values of a window into its block's 64 coefficients, shape (h * w, 64).
+    """What turns `height` by `width` values into the 64 coefficients of a block, shape (h * w, 64).
 
-    A sample is the mean of its pixels; where a window has fewer pixels than samples, each pixel
-    stands for several. The coefficients are those of T.81, A.3.3, in natural order.
+    Both are 8 or divide it: each value then stands for several samples. The coefficients are those
+    of T.81, A.3.3, in natural order.
     """
-    rows, columns = (_DCT @ _sampling(length) for length in (height, width))
+    rows, columns = (
+        _DCT @ np.kron(np.eye(length), np.ones((BLOCK // length, 1))) for length in (height, width)
+    )
     return np.ascontiguousarray(np.kron(rows, columns).T, np.float32)
-
-
-def _sampling(length: int) -> NDArray[np.float64]:
-    """The samples along one side of a block, as weights of `length` pixels, shape (8, length)."""
-    if length < BLOCK:
-        weights = np.kron(np.eye(length), np.ones((BLOCK // length, 1)))
-    else:
-        weights = np.kron(np.eye(BLOCK), np.full((1, length // BLOCK), BLOCK / length))
-    return np.asarray(weights, np.float64)
 
 
 def _quantised(
     plane: NDArray[np.uint8], size: tuple[int, int], table: NDArray[np.uint16]
 ) -> NDArray[np.int16]:
-    """Windows of one component, shape (n, h * w), as quantised blocks (T.81, A.3.1 to A.3.4)."""
-    spectrum = plane.astype(np.float32) @ _spectrum_of(*size)
-    spectrum[:, 0] -= MIDDLE
-    levels: NDArray[np.float32] = np.rint(spectrum / table, out=spectrum)
-    return levels.clip(-MOST, MOST).astype(np.int16)
+    """Values of one component, shape (n, h * w), as quantised blocks (T.81, A.3.1 to A.3.4)."""
+    levels = plane.astype(np.float32) @ (_spectrum_of(*size) / table)
+    levels[:, 0] -= MIDDLE / table[0]
+    np.rint(levels, out=levels)
+    np.clip(levels, -MOST, MOST, out=levels)
+    return levels.astype(np.int16)
