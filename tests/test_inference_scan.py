@@ -24,6 +24,14 @@ def test_only_a_picture_that_would_shrink_too_much_gets_one_pass_more() -> None:
     assert list(scan.pass_sizes(4000, 3000)) == [(800, 600), (1600, 1200)]
 
 
+def test_two_passes_that_would_show_nearly_the_same_are_made_one() -> None:
+    scan = Scan((320, 750), least_scale=0.4)
+    assert list(scan.pass_sizes(1875, 1000)) == [(320, 171), (750, 400)]
+    assert list(scan.pass_sizes(1920, 1000)) == [(320, 167), (896, 467)]
+    assert list(scan.pass_sizes(2050, 1000)) == [(320, 156), (957, 467)]
+    assert list(scan.pass_sizes(2080, 1000)) == [(320, 154), (750, 361), (832, 400)]
+
+
 def test_passes_that_are_the_same_are_made_once() -> None:
     assert list(Scan((640, 1280), enlarge=2).pass_sizes(300, 200)) == [(600, 400)]
 

@@ -7,6 +7,13 @@ from math import ceil
 TILE_MULTIPLE = 32
 """Sides of tiles are rounded up to this, so that few sizes of input occur."""
 
+NEAR = 1.1
+"""Two passes that differ by no more than this are made one, since they show nearly the same."""
+
+MERGED = 7 / 6
+"""The size of that one, in sizes of the larger pass: for two thirds of their cost it finds more of
+what is small than both, and blurs less in vain. docs/performance.md has the figures."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -15,7 +22,8 @@ class Scan:
     Attributes:
         sides: the long side to which the picture is scaled, for each pass.
         least_scale: a picture so large that all of these shrink it more than this gets one more
-            pass, at this scale; 0 for none.
+            pass, at this scale; 0 for none. Where that would be near the largest of the others,
+            one pass takes the place of both: see `NEAR` and `MERGED`.
         tile: the longest side of one network input; what a pass scales beyond it is cut into tiles.
         overlap: what neighbouring tiles share, so that an object up to this size is whole in one.
         enlarge: the largest factor by which a picture is enlarged. A pass that this makes equal to
@@ -37,10 +45,15 @@ class Scan:
         [(320, 240)]
         >>> list(Scan((640,), least_scale=0.4).pass_sizes(4000, 3000))
         [(640, 480), (1600, 1200)]
+        >>> list(Scan((736,), least_scale=0.4).pass_sizes(1920, 1080))
+        [(896, 504)]
         """
         longest = max(width, height)
         sides = [min(side, round(longest * self.enlarge)) for side in self.sides]
         if (least := round(longest * self.least_scale)) > max(sides):
+            if least <= NEAR * max(sides):
+                sides.remove(max(sides))
+                least = round(least * MERGED)
             sides.append(least)
         for side in dict.fromkeys(sides):
             scale = side / longest
