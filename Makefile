@@ -14,7 +14,7 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up bench quality leaks check format docs lock clean
+.PHONY: help install demo test up bench bench-gpu quality leaks check format docs lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -38,6 +38,9 @@ up: $(INSTALLED) ## run the service in the foreground; PORT and DATA_DIR from th
 
 bench: $(INSTALLED) ## measure the whole service against the bare networks; BENCH_ARGS=--help for options
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-gpu: $(INSTALLED) ## measure batches, threads and processes on a GPU; BENCH_ARGS=--help for options
+	$(BIN)/python -m bench.gpu $(BENCH_ARGS)
 
 quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder of labelled photos
 	$(BIN)/blurline models pull --quiet yolov8n_plate

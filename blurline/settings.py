@@ -230,8 +230,21 @@ class Settings(BaseSettings):
     model_dir: Path = Field(
         default_factory=default_model_dir, description="Folder that caches the networks' files."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where `.pt` networks run. `.onnx` ones run on the CPU."
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto",
+        description="Where networks run; auto: on CUDA if the extra `gpu` (for `.pt` files: "
+        "`torch`) is installed and sees a device, else on the CPU. `tensorrt` compiles `.onnx` "
+        "networks for the GPU first, which takes minutes once.",
+    )
+    max_batch_size: int = Field(
+        8, ge=1, le=256, description="Pictures that a network on a GPU computes together, at most."
+    )
+    max_queue_delay: float = Field(
+        0.005,
+        ge=0,
+        le=1,
+        description="Seconds for which a picture waits for others before a network on a GPU "
+        "computes it.",
     )
     inference_threads: int = Field(
         0, ge=0, description="CPU threads for networks in one process; 0: one a core."

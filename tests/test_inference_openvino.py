@@ -8,7 +8,8 @@ import pytest
 
 from blurline.errors import ModelError
 from blurline.imaging.decode import Pixels
-from blurline.inference.openvino import MOST_SIZES, InputFormat, OpenVinoEngine
+from blurline.inference.engine import InputFormat
+from blurline.inference.openvino import MOST_SIZES, OpenVinoEngine
 from blurline.models.catalogue import find
 from blurline.settings import load_settings
 from tests.parts import drawing

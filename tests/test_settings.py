@@ -138,6 +138,8 @@ def test_networks_are_cached_where_the_user_keeps_caches(
         ("DEFAULT_STYLE", "pixelate"),
         ("DEFAULT_QUALITY", "best"),
         ("DEVICE", "tpu"),
+        ("MAX_BATCH_SIZE", "0"),
+        ("MAX_QUEUE_DELAY", "1.5"),
         ("INFERENCE_PRECISION", "f16"),
         ("LOG_LEVEL", "loud"),
     ],

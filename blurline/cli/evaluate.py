@@ -27,8 +27,9 @@ from blurline.evaluation.measurement import Measurement, Task
 from blurline.evaluation.report import Report, to_json
 from blurline.evaluation.table import tables
 from blurline.imaging.header import Limits
-from blurline.models.load import Inference, load_detectors
+from blurline.models.load import load_detectors
 from blurline.models.wheels import write_whole
+from blurline.queue.service import inference
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings
 from blurline.stages.detect import Detect
@@ -76,10 +77,8 @@ def evaluate_sets(request: Request, settings: Settings, pipelines: Mapping[str, 
     if any(task.is_for_detection for task in tasks):
         average_precision.check_installed()
         models.add(detect.model)
-    inference = Inference(
-        settings.model_dir, request.threads, settings.inference_precision, settings.device
-    )
-    detectors = load_detectors(sorted(models), inference)
+    how = replace(inference(settings), threads=request.threads)
+    detectors = load_detectors(sorted(models), how)
     contenders: list[Contender] = []
     if targets:
         contenders += [
@@ -87,7 +86,7 @@ def evaluate_sets(request: Request, settings: Settings, pipelines: Mapping[str, 
             for options in _options(request, targets, defaults, blur)
         ]
     if request.peers:
-        contenders += peers.load_peers(targets, inference)
+        contenders += peers.load_peers(targets, how)
     measurement = Measurement(
         contenders=contenders,
         labels={name: blur.targets[name].labels for name in targets},

@@ -1,7 +1,9 @@
 """The border to whatever runs a network."""
 
+import ast
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,18 @@ from numpy.typing import NDArray
 from blurline.imaging.decode import Pixels
 
 Outputs = Mapping[str, NDArray[np.float32]]
-"""A network's raw outputs for one picture, by the names that its file gives them."""
+"""A network's raw outputs, by the names that its file gives them; the first axis is pictures."""
+
+Size = tuple[int, int]
+"""Height and width of a network's input."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFormat:
+    """What a network wants to see: its order of colours, and what 8-bit values are divided by."""
+
+    colours: Literal["rgb", "bgr"] = "rgb"
+    divisor: float = 255.0
 
 
 class Engine(Protocol):
@@ -24,7 +37,7 @@ class Engine(Protocol):
         """Class names that the network's file carries, in the order of its outputs; may be ()."""
 
     @property
-    def fixed_size(self) -> tuple[int, int] | None:
+    def fixed_size(self) -> Size | None:
         """Height and width of the only input that the network takes, or None if it takes many."""
 
     def infer(self, pixels: Pixels) -> Outputs:
@@ -32,3 +45,39 @@ class Engine(Protocol):
 
         Both sides are those of `fixed_size` or else multiples of 32.
         """
+
+
+class Network(Protocol):
+    """A network that computes several pictures in one call. No two calls overlap."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """See `Engine.labels`."""
+
+    @property
+    def fixed_size(self) -> Size | None:
+        """See `Engine.fixed_size`."""
+
+    @property
+    def largest_batch(self) -> int | None:
+        """The most pictures that one call may hold, or None if it may hold any number."""
+
+    def run(self, pictures: NDArray[np.uint8]) -> Outputs:
+        """The outputs for RGB pictures of shape (n, height, width, 3), n for each output.
+
+        Raises:
+            MemoryError: the device has no room for so many; it may have room for fewer.
+        """
+
+
+def class_names(text: str) -> tuple[str, ...]:
+    """Class names from the dictionary that Ultralytics' export leaves in a file; () if it is none.
+
+    >>> class_names("{0: 'dog', 1: 'cat'}")
+    ('dog', 'cat')
+    """
+    try:
+        names: Any = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return ()
+    return tuple(str(names[index]) for index in sorted(names)) if isinstance(names, dict) else ()

@@ -1,11 +1,10 @@
 """Networks on the CPU by OpenVINO."""
 
-import ast
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import openvino as ov
@@ -14,22 +13,11 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from blurline.errors import ModelError
 from blurline.imaging.decode import Pixels
-from blurline.inference.engine import Outputs
+from blurline.inference.engine import InputFormat, Outputs, Size, class_names
 
 Precision = Literal["auto", "bf16", "f32"]
-Size = tuple[int, int]
-"""Height and width of a network's input."""
-
 MOST_SIZES = 8
 """Input sizes that a network is kept compiled for; each takes a few tens of megabytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class InputFormat:
-    """What a network wants to see: its order of colours, and what 8-bit values are divided by."""
-
-    colours: Literal["rgb", "bgr"] = "rgb"
-    divisor: float = 255.0
 
 
 class OpenVinoEngine:
@@ -179,7 +167,6 @@ def _precision(core: ov.Core, precision: Precision) -> str:
 def _labels(model: ov.Model) -> tuple[str, ...]:
     """The dictionary `names` that Ultralytics' export leaves in the ONNX metadata."""
     try:
-        names: Any = ast.literal_eval(model.get_rt_info(["framework", "names"]).astype(str))
-    except (RuntimeError, ValueError, SyntaxError):
+        return class_names(model.get_rt_info(["framework", "names"]).astype(str))
+    except RuntimeError:
         return ()
-    return tuple(str(names[index]) for index in sorted(names)) if isinstance(names, dict) else ()

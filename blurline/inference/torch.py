@@ -1,18 +1,21 @@
 """`.pt` networks of Ultralytics by PyTorch, on CUDA where there is any (the extra `torch`)."""
 
 import os
-import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blurline.errors import ModelError
-from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Outputs
 
 
-class TorchEngine:
+class TorchNetwork:
     """An Ultralytics detection network from its own `.pt` file.
+
+    Bytes go to the device, which turns them into what the network reads. On CUDA it computes in
+    half precision, elsewhere in 32-bit floats.
 
     The file is a pickle and can run code when it is read: load only files that you trust.
     """
@@ -44,11 +47,9 @@ class TorchEngine:
             raise ModelError(f"{path.name} is no network that Ultralytics can read") from error
         self._torch = torch
         self._device = torch.device(device)
-        self._half = device == "cuda"
-        network = network.to(self._device).eval()
-        self._network = network.half() if self._half else network.float()
+        self._type = torch.float16 if device == "cuda" else torch.float32
+        self._network = network.to(self._device, self._type).eval()
         self._labels = tuple(network.names[index] for index in sorted(network.names))
-        self._lock = threading.Lock()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -60,15 +61,27 @@ class TorchEngine:
         """None: an Ultralytics network in PyTorch takes every multiple of its stride."""
         return None
 
-    def infer(self, pixels: Pixels) -> Outputs:
-        """The detection head's tensor, shape (1, 4 + classes, anchors), as `output0`."""
+    @property
+    def largest_batch(self) -> None:
+        """None: it takes any number of pictures."""
+        return None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on CUDA."""
+        return bool(self._device.type == "cuda")
+
+    def run(self, pictures: NDArray[np.uint8]) -> Outputs:
+        """The detection head's tensor, shape (n, 4 + classes, anchors), as `output0`."""
+        with suppress(self._torch.OutOfMemoryError):
+            return self._computed(pictures)
+        # Outside of the handler, whose traceback would keep the tensors on the device.
+        raise MemoryError(f"no room for {len(pictures)} pictures")
+
+    def _computed(self, pictures: NDArray[np.uint8]) -> Outputs:
         torch = self._torch
         with torch.inference_mode():
-            tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
-            tensor = tensor.permute(2, 0, 1)[None]
-            tensor = (tensor.half() if self._half else tensor.float()) / 255
-            # An Ultralytics head keeps its anchor grid in attributes, so calls must not overlap.
-            with self._lock:
-                output = self._network(tensor)
+            tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)
+            output = self._network(tensor.permute(0, 3, 1, 2).to(self._type) / 255)
             head = output[0] if isinstance(output, tuple | list) else output
             return {"output0": head.float().cpu().numpy()}

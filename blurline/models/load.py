@@ -9,11 +9,13 @@ import cv2
 from threadpoolctl import threadpool_limits
 
 from blurline.errors import ModelError
+from blurline.inference.batching import Batcher
 from blurline.inference.detector import Detector
-from blurline.inference.engine import Engine
+from blurline.inference.engine import Engine, InputFormat, Network
 from blurline.inference.heads import HEADS
-from blurline.inference.openvino import InputFormat, OpenVinoEngine, Precision
-from blurline.inference.torch import TorchEngine
+from blurline.inference.onnxruntime import OnnxRuntimeNetwork, cuda_is_here
+from blurline.inference.openvino import OpenVinoEngine, Precision
+from blurline.inference.torch import TorchNetwork
 from blurline.models.catalogue import Model, find
 from blurline.models.sources import OwnFile
 from blurline.models.wheels import sha256
@@ -21,12 +23,24 @@ from blurline.models.wheels import sha256
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """How networks are run: the cache of their files, CPU threads each, arithmetic, device."""
+    """How networks are run.
+
+    Attributes:
+        model_dir: the cache of their files.
+        threads: CPU threads of each network that runs on the CPU.
+        precision: arithmetic on the CPU; a GPU computes in half precision.
+        device: `auto` is CUDA for networks whose extra is installed and sees a device. `tensorrt`
+            compiles ONNX networks; PyTorch then runs its own on CUDA.
+        max_batch_size: most pictures that a network on a GPU computes together.
+        max_queue_delay: seconds for which a picture waits for others there.
+    """
 
     model_dir: Path
     threads: int
     precision: Precision = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    max_batch_size: int = 8
+    max_queue_delay: float = 0.005
 
 
 def load_detectors(
@@ -58,21 +72,11 @@ def load_detector(model: Model, inference: Inference) -> Detector:
     """The network, compiled and ready.
 
     Raises:
-        ModelError: its file is not in the cache, not unchanged, or not readable.
+        ModelError: its file is not in the cache, not unchanged, or not readable, or the device
+            that the settings name is not there.
     """
     path = _file(model, inference.model_dir)
-    engine: Engine
-    if path.suffix == ".pt":
-        engine = TorchEngine(path, device=inference.device)
-    else:
-        engine = OpenVinoEngine(
-            path,
-            InputFormat(model.colours, model.divisor),
-            threads=inference.threads,
-            precision=inference.precision,
-            any_size=not isinstance(model.source, OwnFile),
-            outputs=model.outputs,
-        )
+    engine = _engine(model, path, inference)
     labels = model.labels or engine.labels
     if not labels:
         raise ModelError(f"{path.name} does not carry its class names")
@@ -90,6 +94,47 @@ def load_detector(model: Model, inference: Inference) -> Detector:
     except (ValueError, KeyError, IndexError, RuntimeError) as error:
         raise ModelError(f"{path.name} does not answer as a {model.head} network does") from error
     return detector
+
+
+def _engine(model: Model, path: Path, inference: Inference) -> Engine:
+    if path.suffix == ".pt":
+        return _torch_engine(path, inference)
+    device = inference.device
+    if device == "auto":
+        device = "cuda" if cuda_is_here() else "cpu"
+    input_format = InputFormat(model.colours, model.divisor)
+    any_size = not isinstance(model.source, OwnFile)
+    if device == "cpu":
+        return OpenVinoEngine(
+            path,
+            input_format,
+            threads=inference.threads,
+            precision=inference.precision,
+            any_size=any_size,
+            outputs=model.outputs,
+        )
+    network = OnnxRuntimeNetwork(
+        path,
+        input_format,
+        device=device,
+        half=True,
+        max_batch_size=inference.max_batch_size,
+        cache_dir=inference.model_dir / "tensorrt",
+        any_size=any_size,
+        outputs=model.outputs,
+    )
+    return _batched(network, inference.max_batch_size, inference)
+
+
+def _torch_engine(path: Path, inference: Inference) -> Engine:
+    """A batcher even on a CPU, where a batch gains nothing, since calls must not overlap."""
+    device = "cuda" if inference.device == "tensorrt" else inference.device
+    network = TorchNetwork(path, device=device)
+    return _batched(network, inference.max_batch_size if network.on_gpu else 1, inference)
+
+
+def _batched(network: Network, max_size: int, inference: Inference) -> Batcher:
+    return Batcher(network, max_size=max_size, max_delay=inference.max_queue_delay)
 
 
 def _file(model: Model, folder: Path) -> Path:

@@ -76,6 +76,8 @@ def inference(settings: Settings) -> Inference:
         threads=settings.inference_threads or usable_cores(),
         precision=settings.inference_precision,
         device=settings.device,
+        max_batch_size=settings.max_batch_size,
+        max_queue_delay=settings.max_queue_delay,
     )
 
 
