@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from blurline.errors import BlurlineError
+
 BOUNDARY = "blurline-bench"
 ASK_SECONDS = 0.25
 """How often the load generator asks how many images are under way. Twenty times a second cost the
@@ -91,6 +93,18 @@ class Load:
         """The final status of each job."""
         connection = http.client.HTTPConnection(self._address)
         return [_get(connection, f"/status/{upload.job_id}") for upload in sent]
+
+
+def ended(statuses: list[dict[str, Any]]) -> dict[str, float]:
+    """When each job ended, in seconds since the epoch.
+
+    Raises:
+        BlurlineError: one was not completed.
+    """
+    for status in statuses:
+        if status.get("status") != "completed":
+            raise BlurlineError(f"an image was not completed: {status}")
+    return {status["job_id"]: float(status["updated_at"]) for status in statuses}
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
