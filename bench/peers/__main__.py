@@ -12,7 +12,7 @@ from bench.peers import recall
 from bench.peers.contenders import DOES, Means, fetch, finding, running
 from bench.peers.environment import environment
 from bench.peers.page import LATEST
-from bench.peers.result import HEAD, Entry, Recipe, Result, lines, notes, to_json
+from bench.peers.result import HEAD, TEXT, Entry, Recipe, Result, lines, notes, to_json
 from bench.peers.speed import Speed, Way, best, measure
 from bench.photos import make_photos
 from blurline.errors import BlurlineError
@@ -62,7 +62,7 @@ def main(
     with console.status("recall"), finding(means) as contenders:
         found = recall.measure(sets, contenders, limits, usable_cores())
     result = Result(
-        entries=_entries(speeds, found),
+        entries=entries_of(speeds, found),
         recipe=Recipe(
             size=(width, height),
             photos=len(means.photos),
@@ -79,7 +79,7 @@ def main(
     console.print(f"written to {LATEST}")
 
 
-def _entries(speeds: Mapping[Way, Speed], found: recall.Found) -> list[Entry]:
+def entries_of(speeds: Mapping[Way, Speed], found: recall.Found) -> list[Entry]:
     """For each contender its faster way, and what it covers."""
     entries = []
     for name, does in DOES.items():
@@ -92,7 +92,10 @@ def _entries(speeds: Mapping[Way, Speed], found: recall.Found) -> list[Entry]:
 
 
 def _show(result: Result, console: Console) -> None:
-    table = Table(*HEAD)
+    table = Table(box=None, collapse_padding=True, pad_edge=False)
+    for name in HEAD:
+        text = name in TEXT
+        table.add_column(name, justify="left" if text else "right", no_wrap=not text)
     for cells in lines(result):
         table.add_row(*cells)
     console.print(table)

@@ -76,7 +76,9 @@ def running(means: Means) -> Iterator[dict[Way, Runner]]:
         scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="blurline-bench-")))
         own = load_settings(port=0, data_dir=scratch / "blurline", worker_threads=means.threads)
         load = means.photos, means.in_flight
-        treat = _ultralytics(means, "treat", str(find(OBJECT_NETWORK).source.pull(own.model_dir)))
+        treat = ultralytics_command(
+            means, "treat", str(find(OBJECT_NETWORK).source.pull(own.model_dir))
+        )
         yield {
             (BLURLINE, "the whole service over HTTP, pipeline blur_detect"): cleanup.enter_context(
                 blurline_service(own, *load)
@@ -98,7 +100,7 @@ def finding(means: Means) -> Iterator[dict[str, Sequence[Contender]]]:
     how = inference(settings)
     names = sorted({*pipeline.needed_models(options), *MODELS})
     detectors = load_detectors(names, how)
-    with recall.ultralytics(_ultralytics(means, "find")) as ultralytics:
+    with recall.ultralytics(ultralytics_command(means, "find")) as ultralytics:
         yield {
             BLURLINE: recall.shipped(pipeline, options, detectors),
             PLAIN: recall.plain(detectors),
@@ -114,7 +116,8 @@ def _ways(name: str, command: tuple[str, ...], photos: Sequence[bytes]) -> dict[
     return {(name, way): Loop(command, photos, processes) for processes, way in ways.items()}
 
 
-def _ultralytics(means: Means, verb: str, *networks: str) -> tuple[str, ...]:
+def ultralytics_command(means: Means, verb: str, *networks: str) -> tuple[str, ...]:
+    """What runs `ultralytics_loop.py` in the peers' environment with the plate network."""
     python, plates = str(means.programs / "python"), str(_plate_weights(means.settings))
     return (python, str(SCRIPT), verb, plates, *networks)
 

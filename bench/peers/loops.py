@@ -105,7 +105,8 @@ class _Work:
     def _listen(self) -> None:
         process = psutil.Process(self._process.pid)
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        for line in self._process.stdout:
-            if line.startswith(NEXT_PICTURE):
-                times = process.cpu_times()
-                self.laps.append(Lap(time.perf_counter(), times.user + times.system))
+        with self._process.stdout as lines:
+            for line in lines:
+                if line.startswith(NEXT_PICTURE):
+                    times = process.cpu_times()
+                    self.laps.append(Lap(time.perf_counter(), times.user + times.system))

@@ -14,13 +14,16 @@ HEAD = (
     "",
     "does",
     "images/s",
-    "of blurline's",
-    "CPU ms an image",
-    "faces covered",
+    "ratio",
+    "CPU ms",
+    "faces",
     "over-blur",
-    "plates covered",
+    "plates",
     "over-blur",
 )
+TEXT = HEAD[:2]
+"""The columns that hold words; all others hold figures."""
+
 NOTHING_MEASURED = "no photos"
 NOT_LOOKED_FOR = ""
 
@@ -122,19 +125,25 @@ def notes(result: Result) -> list[str]:
         f"{labels[target]} labels of `{target}` in {pictures} photos"
         for target, pictures in recipe.labelled.items()
     ]
+    recall = (
+        f"Faces and plates: the share of labels that is covered, of {', '.join(counted)}. "
+        "Over-blur: the share of the photos' area that is redacted away from labels."
+    )
     return [
         f"{width} x {height}, {recipe.cores} cores; medians of {recipe.rounds} rounds in which all "
         f"took turns, about {recipe.seconds:g} s each; {recipe.in_flight} images under way in the "
         "services.",
+        "Ratio: images a second against blurline's in the same round. CPU: of an image, the load "
+        "generator's not counted.",
         *(f"{entry.name}: {_how(entry)}." for entry in result.entries),
-        f"Recall: {', '.join(counted) or 'not measured, there were no labelled photos'}.",
+        recall if counted else "Recall was not measured: there were no labelled photos.",
     ]
 
 
 def markdown(result: Result) -> str:
     """The table and its notes for a page."""
-    rule = ("---", "---", *("---:" for _ in HEAD[2:]))
-    table = [f"| {' | '.join(cells)} |" for cells in (HEAD, rule, *lines(result))]
+    rule = ("---" if name in TEXT else "---:" for name in HEAD)
+    table = [f"| {' | '.join(cells)} |" for cells in (HEAD, tuple(rule), *lines(result))]
     return "\n".join([*table, "", *(f"- {note}" for note in notes(result)), ""])
 
 
