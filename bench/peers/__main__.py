@@ -21,7 +21,6 @@ from blurline.queue.crew import usable_cores
 from blurline.settings import load_settings
 
 PEERS_FOLDER = Path(__file__).parents[2] / "build" / "peers"
-WARM_UP = 16
 
 
 def main(
@@ -58,7 +57,7 @@ def main(
     if not sets:
         console.print(f"no labelled photos in {data}: recall will not be measured")
     with console.status(f"speed: {rounds} rounds in turns"), running(means) as runners:
-        speeds = measure(runners, rounds=rounds, seconds=seconds, warm_up=WARM_UP)
+        speeds = measure(runners, rounds=rounds, seconds=seconds)
     with console.status("recall"), finding(means) as contenders:
         found = recall.measure(sets, contenders, limits, usable_cores())
     result = Result(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.peers.speed import Lap, Run, steady
+from bench.peers.speed import LEAST, Lap, Run, steady
 from blurline.errors import BlurlineError
 from blurline.queue.crew import usable_cores
 
@@ -35,6 +35,11 @@ class Loop:
     command: tuple[str, ...]
     photos: Sequence[bytes]
     processes: int
+
+    @property
+    def trial(self) -> int:
+        """See `Runner.trial`; each run starts anew and warms up by itself."""
+        return LEAST
 
     def run(self, images: int) -> Run:
         """See `Runner.run`. Each process gets its share of the images, and some to warm up."""

@@ -20,6 +20,7 @@ from blurline.stack.stack import running_stack
 
 START_SECONDS = 60
 STOP_SECONDS = 20
+TRIAL = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Service:
     url: str
     processes: tuple[psutil.Process, ...]
     load: Load
+
+    @property
+    def trial(self) -> int:
+        """See `Runner.trial`; threads take up their work one by one."""
+        return TRIAL
 
     def run(self, images: int) -> Run:
         """See `Runner.run`; until the last image is done, the load generator's CPU not counted."""

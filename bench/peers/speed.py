@@ -10,6 +10,9 @@ from blurline.errors import BlurlineError
 Way = tuple[str, str]
 """A contender's name, and how it is run."""
 
+LEAST = 8
+"""Images of a run, however slow the contender is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -21,6 +24,10 @@ class Run:
 
 class Runner(Protocol):
     """Something that treats the benchmark's photos."""
+
+    @property
+    def trial(self) -> int:
+        """Images that warm it up and tell its speed roughly."""
 
     def run(self, images: int) -> Run:
         """Treat so many.
@@ -77,15 +84,13 @@ def steady(processes: Sequence[Sequence[Lap]], warm_up: int) -> Run:
     return Run(rate, 1000 * cpu / pictures)
 
 
-def measure(
-    runners: Mapping[Way, Runner], *, rounds: int, seconds: float, warm_up: int
-) -> dict[Way, Speed]:
-    """The speed of each way, after a run of `warm_up` images that also tells how many are enough.
+def measure(runners: Mapping[Way, Runner], *, rounds: int, seconds: float) -> dict[Way, Speed]:
+    """The speed of each way, after a trial that does not count.
 
     Each then gets as many images as it treats in about `seconds`, in each round.
     """
     images = {
-        way: max(warm_up, round(seconds * runner.run(warm_up).images_per_second))
+        way: max(LEAST, round(seconds * runner.run(runner.trial).images_per_second))
         for way, runner in runners.items()
     }
     runs: dict[Way, list[Run]] = {way: [] for way in runners}
