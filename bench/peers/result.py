@@ -14,6 +14,7 @@ HEAD = (
     "",
     "does",
     "images/s",
+    "range",
     "ratio",
     "CPU ms",
     "faces",
@@ -104,6 +105,7 @@ def lines(result: Result) -> list[tuple[str, ...]]:
             entry.name,
             entry.does,
             f"{entry.speed.images_per_second:.1f}",
+            f"{min(entry.speed.runs):.1f}-{max(entry.speed.runs):.1f}",
             f"{entry.speed.against_first:.0%}",
             f"{entry.speed.cpu_ms:.0f}",
             *_recall(entry, result, "face"),
@@ -133,7 +135,8 @@ def notes(result: Result) -> list[str]:
         f"{width} x {height}, {recipe.cores} cores; medians of {recipe.rounds} rounds in which all "
         f"took turns, about {recipe.seconds:g} s each; {recipe.in_flight} images under way in the "
         "services.",
-        "Ratio: images a second against blurline's in the same round. CPU: of an image, the load "
+        "Range: of the rounds; where it is wide, the machine had other work, and the figures mean "
+        "little. Ratio: images a second against blurline's in the same round. CPU: of an image, the load "
         "generator's not counted.",
         *(f"{entry.name}: {_how(entry)}." for entry in result.entries),
         recall if counted else "Recall was not measured: there were no labelled photos.",
