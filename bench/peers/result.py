@@ -136,8 +136,8 @@ def notes(result: Result) -> list[str]:
         f"took turns, about {recipe.seconds:g} s each; {recipe.in_flight} images under way in the "
         "services.",
         "Range: of the rounds; where it is wide, the machine had other work, and the figures mean "
-        "little. Ratio: images a second against blurline's in the same round. CPU: of an image, the load "
-        "generator's not counted.",
+        "little. Ratio: images a second against blurline's in the same round. CPU: of an image, "
+        "the load generator's not counted.",
         *(f"{entry.name}: {_how(entry)}." for entry in result.entries),
         recall if counted else "Recall was not measured: there were no labelled photos.",
     ]
