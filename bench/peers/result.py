@@ -18,9 +18,9 @@ HEAD = (
     "ratio",
     "CPU ms",
     "faces",
-    "over-blur",
+    "over",
     "plates",
-    "over-blur",
+    "over",
 )
 TEXT = HEAD[:2]
 """The columns that hold words; all others hold figures."""
@@ -129,7 +129,7 @@ def notes(result: Result) -> list[str]:
     ]
     recall = (
         f"Faces and plates: the share of labels that is covered, of {', '.join(counted)}. "
-        "Over-blur: the share of the photos' area that is redacted away from labels."
+        "Over: over-blur, the share of the photos' area that is redacted away from labels."
     )
     return [
         f"{width} x {height}, {recipe.cores} cores; medians of {recipe.rounds} rounds in which all "
