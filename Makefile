@@ -14,10 +14,10 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up bench bench-gpu quality leaks check format docs lock clean
+.PHONY: help install demo test up bench bench-gpu bench-peers quality leaks check format docs lock clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("blurline needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -41,6 +41,9 @@ bench: $(INSTALLED) ## measure the whole service against the bare networks; BENC
 
 bench-gpu: $(INSTALLED) ## measure batches, threads and processes on a GPU; BENCH_ARGS=--help for options
 	$(BIN)/python -m bench.gpu $(BENCH_ARGS)
+
+bench-peers: $(INSTALLED) ## measure what users would take instead, speed beside recall; DATA=folder as for quality
+	$(BIN)/python -m bench.peers --data "$(DATA)" $(BENCH_ARGS)
 
 quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder of labelled photos
 	$(BIN)/blurline models pull --quiet yolov8n_plate

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.kernel import Kernel
-from bench.load import Load, Sent, percentiles
+from bench.load import Load, Sent, ended, percentiles
 from bench.photos import make_photos
 from blurline.errors import BlurlineError
 from blurline.imaging.header import Limits
@@ -183,7 +183,7 @@ def _measure(
             sent = load.run(images_a_round)
             for name, process in processes.items():
                 spent[name] += _cpu_seconds(process) - before[name]  # type: ignore[assignment]
-            of_round = _ends(load.statuses(sent))
+            of_round = ended(load.statuses(sent))
             ends |= of_round
             done.append(Round(sent, max(of_round.values()) - started_at))
             kernel_runs.append(limit())
@@ -196,18 +196,6 @@ def _measure(
         cpu_ms={name: round(1000 * value / len(sent), 2) for name, value in spent.items()},
         peak_memory_mb=memory,
     )
-
-
-def _ends(statuses: list[dict[str, Any]]) -> dict[str, float]:
-    """When each job ended, in seconds since the epoch.
-
-    Raises:
-        BlurlineError: one was not completed.
-    """
-    for status in statuses:
-        if status.get("status") != "completed":
-            raise BlurlineError(f"an image was not completed: {status}")
-    return {status["job_id"]: float(status["updated_at"]) for status in statuses}
 
 
 def _processes(stack: Stack) -> dict[str, psutil.Process]:

@@ -5,9 +5,12 @@ import itertools
 import json
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from blurline.errors import BlurlineError
 
 BOUNDARY = "blurline-bench"
 ASK_SECONDS = 0.25
@@ -43,35 +46,35 @@ class Load:
         finished = threading.Event()
 
         def upload() -> None:
-            connection = http.client.HTTPConnection(self._address)
-            while not errors:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._outstanding < self._in_flight)
-                    number = next(numbers, None)
-                    if number is None:
+            with self._connected() as connection:
+                while not errors:
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._outstanding < self._in_flight)
+                        number = next(numbers, None)
+                        if number is None:
+                            return
+                        self._outstanding += 1
+                    started_at = time.time()
+                    body = self._bodies[number % len(self._bodies)]
+                    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+                    connection.request("POST", "/upload", body, headers)
+                    answer = connection.getresponse()
+                    content = json.loads(answer.read())
+                    if answer.status != http.client.ACCEPTED:
+                        errors.append(f"{answer.status} {content}")
                         return
-                    self._outstanding += 1
-                started_at = time.time()
-                body = self._bodies[number % len(self._bodies)]
-                headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-                connection.request("POST", "/upload", body, headers)
-                answer = connection.getresponse()
-                content = json.loads(answer.read())
-                if answer.status != http.client.ACCEPTED:
-                    errors.append(f"{answer.status} {content}")
-                    return
-                sent.append(Sent(content["job_id"], started_at))
+                    sent.append(Sent(content["job_id"], started_at))
 
         def watch() -> None:
-            connection = http.client.HTTPConnection(self._address)
-            while not finished.wait(ASK_SECONDS):
-                before = len(sent)
-                queue = _get(connection, "/queue-status")
-                waiting = queue["depth"] + queue["processing"] + queue["retrying"]
-                with self._changed:
-                    # What was sent while the question was under way may not be in the answer.
-                    self._outstanding = waiting + len(sent) - before
-                    self._changed.notify_all()
+            with self._connected() as connection:
+                while not finished.wait(ASK_SECONDS):
+                    before = len(sent)
+                    queue = _get(connection, "/queue-status")
+                    waiting = queue["depth"] + queue["processing"] + queue["retrying"]
+                    with self._changed:
+                        # What was sent while the question was under way may not be in the answer.
+                        self._outstanding = waiting + len(sent) - before
+                        self._changed.notify_all()
 
         uploaders = [threading.Thread(target=upload) for _ in range(connections)]
         watcher = threading.Thread(target=watch)
@@ -89,8 +92,23 @@ class Load:
 
     def statuses(self, sent: list[Sent]) -> list[dict[str, Any]]:
         """The final status of each job."""
-        connection = http.client.HTTPConnection(self._address)
-        return [_get(connection, f"/status/{upload.job_id}") for upload in sent]
+        with self._connected() as connection:
+            return [_get(connection, f"/status/{upload.job_id}") for upload in sent]
+
+    def _connected(self) -> closing[http.client.HTTPConnection]:
+        return closing(http.client.HTTPConnection(self._address))
+
+
+def ended(statuses: list[dict[str, Any]]) -> dict[str, float]:
+    """When each job ended, in seconds since the epoch.
+
+    Raises:
+        BlurlineError: one was not completed.
+    """
+    for status in statuses:
+        if status.get("status") != "completed":
+            raise BlurlineError(f"an image was not completed: {status}")
+    return {status["job_id"]: float(status["updated_at"]) for status in statuses}
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
