@@ -120,7 +120,6 @@ def test_every_job_is_counted_where_it_is(
         worker.work(max_jobs=1, logging_level="WARNING")
         found = worker.dequeue_job_and_maintain_ttl(None)
         assert found is not None
-        worker.prepare_execution(found[0])
         worker.prepare_job_execution(found[0], remove_from_intermediate_queue=True)
 
     counts = queue.counts()

@@ -5,8 +5,6 @@ import time
 from contextvars import ContextVar
 from typing import Any, TypeGuard
 
-from rq import get_current_job
-
 from blurline import metrics
 from blurline.errors import (
     BlurlineError,
@@ -97,10 +95,13 @@ RUNNER: ContextVar[JobRunner] = ContextVar("RUNNER")
 """The runner of this worker thread; set by `blurline.queue.crew`."""
 
 
+RETRIES_LEFT: ContextVar[int] = ContextVar("RETRIES_LEFT")
+"""How many tries the job of this worker thread has left; set by `blurline.queue.worker`."""
+
+
 def process_image(**message: Any) -> None:
     """Run one job. rq finds this function by its name; only blurline's own workers can run it."""
-    job = get_current_job()
-    retries_left = (job.retries_left or 0) if job else 0
+    retries_left = RETRIES_LEFT.get()
     first_try = retries_left == len(RETRY_SECONDS)
     spec = JobSpec.from_message(message)
     with metrics.JOBS_RUNNING.track_inprogress():
