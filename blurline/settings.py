@@ -96,6 +96,13 @@ class Settings(BaseSettings):
     worker_threads: int = Field(
         0, ge=0, le=256, description="Jobs that one worker process runs at a time; 0: two a core."
     )
+    worker_nice: int = Field(
+        10,
+        ge=0,
+        le=19,
+        description="By how much workers give way to others on the same cores, as `nice` does, so "
+        "that uploads are answered at once while pictures are worked on; 0: not at all.",
+    )
     job_timeout: int = Field(
         60, ge=1, description="Seconds one try of a job may take before it is given up."
     )

@@ -1,6 +1,7 @@
 """Putting a worker process together from the settings, and its life from start to signal."""
 
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from types import FrameType
@@ -34,6 +35,7 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         SettingsError: Redis or the store can't be reached for lack of a usable setting.
         ModelMissingError: not one network could be loaded, so every job would be refused.
     """
+    os.nice(settings.worker_nice)
     detectors = load_detectors(
         sorted(frozenset[str]().union(*(pipeline.models for pipeline in pipelines.values()))),
         inference(settings),

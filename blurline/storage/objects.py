@@ -7,9 +7,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import boto3
 import obstore
-from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
@@ -145,6 +143,10 @@ def open_store(settings: Settings) -> ObstoreStore:
 
 def _s3(place: str, settings: Settings) -> ObstoreStore:
     """A bucket, with credentials from boto3's chain; `place` is `bucket` or `bucket/prefix`."""
+    # A tenth of the API's start that only S3 is worth.
+    import boto3
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
     bucket, _, prefix = place.strip("/").partition("/")
     session = boto3.session.Session(region_name=settings.aws_region)
     if session.get_credentials() is None:
