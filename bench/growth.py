@@ -1,0 +1,190 @@
+"""`python -m bench growth`: what a second thread, process or machine of workers adds."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import psutil
+import typer
+from rq.suspension import resume, suspend
+
+from bench.bare import kernel_of
+from bench.client import form
+from bench.figures import rounded, steady_rate
+from bench.meter import Meter
+from bench.photos import SIZE_HELP, make_photos, one_size
+from bench.report import RECIPE, progress, publish
+from bench.service import GENERATOR, Service, StoreKind, running_service
+from blurline.errors import BlurlineError
+from blurline.queue.connection import connect
+from blurline.queue.crew import usable_cores
+from blurline.queue.presence import Presence
+from blurline.settings import load_settings
+from blurline.stack.supervisor import Program
+
+SUSPENSION_SECONDS = 1.5
+"""A suspended worker looks once a second whether it may go on."""
+
+START_SECONDS = 60
+
+
+@dataclass(slots=True)
+class Rates:
+    """Images a second and busy cores of each set-up, round by round."""
+
+    rates: dict[str, list[float]] = field(default_factory=dict)
+    cores: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def add(self, name: str, drained: "Drained") -> None:
+        """Take one drained queue into account."""
+        self.rates.setdefault(name, []).append(drained.rate)
+        self.cores[name] = drained.busy_cores
+
+    def growth(self, base: str, name: str) -> float:
+        """The median of the rounds' ratios."""
+        pairs = zip(self.rates[name], self.rates[base], strict=True)
+        return median(more / less for more, less in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A queue that was filled and then worked off: images a second, and cores that were busy."""
+
+    rate: float
+    busy_cores: dict[str, float]
+
+
+def growth(
+    images: Annotated[int, typer.Option(min=16, help="Images in the queue each time.")] = 200,
+    size: Annotated[str, typer.Option(help=SIZE_HELP)] = "720p",
+    rounds: Annotated[int, typer.Option(min=1, help="Times that everything is measured.")] = 2,
+    machines: Annotated[bool, typer.Option(help="Also two machines at one Redis and S3.")] = True,
+    kernel_seconds: Annotated[float, typer.Option(help="Seconds for each kernel run.")] = 4,
+) -> None:
+    """How throughput grows from one worker to two: threads, processes, machines.
+
+    The queue is filled while the workers are suspended, and then drained, so that neither the API
+    nor the load generator takes CPU from them. The second machine is a process group of its own
+    with its own data folder, at the same Redis and S3 server. The bare work from one thread to two
+    is the yardstick: caches, memory and clock of the machine set it. `busy cores` shows who else
+    needed the CPU meanwhile.
+    """
+    settings, chosen = load_settings(), one_size(size)
+    kernel, photos = kernel_of(settings), make_photos(chosen, settings)
+    found, limits = Rates(), Rates()
+    one: dict[str, Any] = {"worker_threads": 1, "inference_threads": 1}
+    setups: dict[str, dict[str, Any]] = {
+        "1 thread": one,
+        "2 threads": {"worker_threads": 2, "inference_threads": 2},
+        "2 processes": {**one, "num_workers": 2},
+    }
+    with progress("queues", rounds * (len(setups) + 2 * machines)) as done:
+        for _ in range(rounds):
+            for threads in (1, 2):
+                rate = kernel.images_per_second(photos, threads, kernel_seconds)
+                limits.add(f"{threads}", Drained(rate, {}))
+            for name, overrides in setups.items():
+                with running_service(**overrides) as service:
+                    slots = overrides["worker_threads"] * overrides.get("num_workers", 1)
+                    found.add(name, drain(service, service.meter, photos, images, slots))
+                done(sum(map(len, found.rates.values())))
+            if machines:
+                with running_service(StoreKind.S3, **one) as service:
+                    found.add("1 machine", drain(service, service.meter, photos, images, 1))
+                    with second_machine(service) as meter:
+                        found.add("2 machines", drain(service, meter, photos, images, 2))
+                done(sum(map(len, found.rates.values())))
+    pairs = [("1 thread", "2 threads"), ("1 thread", "2 processes")]
+    pairs += [("1 machine", "2 machines")] if machines else []
+    publish(
+        "growth",
+        {
+            "factor": {more: round(found.growth(less, more), 3) for less, more in pairs}
+            | {"kernel, 2 threads": round(limits.growth("1", "2"), 3)},
+            "images_per_second": {
+                name: round(median(rates), 2) for name, rates in found.rates.items()
+            }
+            | {f"kernel, {name}": round(median(rates), 2) for name, rates in limits.rates.items()},
+            "busy_cores": {name: rounded(cores) for name, cores in found.cores.items()},
+            RECIPE: {
+                "images": images,
+                "size": [chosen.width, chosen.height],
+                "rounds": rounds,
+                "cores": usable_cores(),
+                "runs": {name: rounded_all(rates) for name, rates in found.rates.items()},
+            },
+        },
+    )
+
+
+def rounded_all(values: Sequence[float]) -> list[float]:
+    """The values to two digits."""
+    return [round(value, 2) for value in values]
+
+
+def drain(
+    service: Service, meter: Meter, photos: Sequence[bytes], images: int, slots: int
+) -> Drained:
+    """Fill the queue while no worker takes from it, then let them, and see how fast they are.
+
+    Args:
+        slots: jobs that run at a time.
+
+    Raises:
+        BlurlineError: a job was lost or failed, or there were too few of them to tell.
+    """
+    client, redis = service.client(), connect(service.stack.redis_url)
+    bodies = [form([photo], batch=False) for photo in photos]
+    try:
+        suspend(redis)
+        job_ids = [
+            job_id
+            for body in islice(cycle(bodies), images)
+            for job_id in client.upload(body, batch=False)
+        ]
+        resume(redis)
+        # By then all of them are at work, and what they share is warm.
+        start, before = time.time() + SUSPENSION_SECONDS, meter.spent()
+        client.wait_until_idle()
+        seconds = time.time() - (start - SUSPENSION_SECONDS)
+        busy = {name: used.cpu / seconds for name, used in meter.since(before).items()}
+        ends = client.ends(job_ids)
+    finally:
+        redis.close()
+    rate = steady_rate(ends.values(), start, slots)
+    if not rate:
+        raise BlurlineError(f"{images} images are done too soon to measure a rate: send more")
+    return Drained(rate, {name: cores for name, cores in busy.items() if name != GENERATOR})
+
+
+@contextmanager
+def second_machine(service: Service) -> Iterator[Meter]:
+    """Another worker at the service's Redis and S3, in a process group and folder of its own."""
+    redis = connect(service.stack.redis_url)
+    presence = Presence(redis)
+    with TemporaryDirectory(prefix="blurline-bench-") as folder:
+        environment = {
+            **service.environment,
+            "REDIS_URL": service.stack.redis_url,
+            "DATA_DIR": str(Path(folder) / "data"),
+        }
+        command = [sys.executable, "-m", "worker"]
+        child = service.stack.supervisor.start(Program("second machine", command, environment))
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while len(presence.alive()) < 2:
+                if time.monotonic() > deadline:
+                    raise BlurlineError("the second machine's worker did not start")
+                time.sleep(0.1)
+            process = psutil.Process(child.pid)
+            yield Meter({**service.meter.processes, "second machine": process})
+        finally:
+            child.stop()
+            redis.close()
