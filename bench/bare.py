@@ -1,7 +1,7 @@
 """The bare work from closer by: CPU of each network and step, and the memory it asks for."""
 
+import gc
 import tracemalloc
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
@@ -65,39 +65,45 @@ def allocations(kernel: Kernel, photos: Sequence[bytes]) -> dict[str, float]:
     """Memory that Python's allocators hand out for a picture, numpy's arrays included.
 
     `peak_mb` is the most that a picture holds at a time, `peak_mb_STEP` the most during a step,
-    `blocks` the most blocks after a step, `kept_blocks` those that are still there afterwards: near
+    `blocks` the most blocks after a step, `kept_blocks` those that a picture leaves behind: near
     zero, unless something leaks. What OpenVINO and libjpeg allocate by themselves is not seen.
     """
-    kernel.run(photos[0])
-    found: dict[str, list[float]] = defaultdict(list)
     tracemalloc.start()
     try:
         for photo in photos:
-            start, blocks = tracemalloc.get_traced_memory()[0], _blocks()
-            peaks: dict[str, float] = {}
-            held: list[int] = []
-
-            def lap(
-                name: str,
-                peaks: dict[str, float] = peaks,
-                held: list[int] = held,
-                start: int = start,
-                blocks: int = blocks,
-            ) -> None:
-                peaks[name] = (tracemalloc.get_traced_memory()[1] - start) / MEGABYTE
-                held.append(_blocks() - blocks)
-                tracemalloc.reset_peak()
-
-            tracemalloc.reset_peak()
-            kernel.run(photo, lap)
-            found["peak_mb"].append(max(peaks.values()))
-            for name, peak in peaks.items():
-                found[f"peak_mb_{name}"].append(peak)
-            found["blocks"].append(max(held))
-            found["kept_blocks"].append(_blocks() - blocks)
+            kernel.run(photo)
+        before = _kept()
+        for photo in photos:
+            kernel.run(photo)
+        kept = (_kept() - before) / len(photos)
+        traced = [_traced(kernel, photo) for photo in photos]
     finally:
         tracemalloc.stop()
-    return {name: round(mean(values), 2) for name, values in found.items()}
+    names = traced[0]
+    means = {name: round(mean(one[name] for one in traced), 2) for name in names}
+    return {**means, "kept_blocks": round(kept, 2)}
+
+
+def _traced(kernel: Kernel, photo: bytes) -> dict[str, float]:
+    """Peaks and blocks of one picture while its allocations are traced."""
+    peaks: dict[str, float] = {}
+    held: list[int] = []
+    blocks, start = _blocks(), tracemalloc.get_traced_memory()[0]
+
+    def lap(name: str) -> None:
+        peaks[f"peak_mb_{name}"] = (tracemalloc.get_traced_memory()[1] - start) / MEGABYTE
+        held.append(_blocks() - blocks)
+        tracemalloc.reset_peak()
+
+    tracemalloc.reset_peak()
+    kernel.run(photo, lap)
+    return {"peak_mb": max(peaks.values()), **peaks, "blocks": max(held)}
+
+
+def _kept() -> int:
+    """Blocks without those that wait for the collector of cycles."""
+    gc.collect()
+    return _blocks()
 
 
 def _blocks() -> int:

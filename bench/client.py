@@ -4,7 +4,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from blurline.errors import BlurlineError
@@ -25,11 +25,17 @@ STUCK_SECONDS = 180
 
 
 class Client:
-    """One connection to the API. Not for several threads."""
+    """One connection to the API, to be closed by `with`. Not for several threads."""
 
     def __init__(self, url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
         self._used = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
     def get(self, path: str) -> dict[str, Any]:
         """The answer to a question."""

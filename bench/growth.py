@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -33,6 +33,9 @@ SUSPENSION_SECONDS = 1.5
 """A suspended worker looks once a second whether it may go on."""
 
 START_SECONDS = 60
+WARM_UP = 4
+"""Images for each job that can run, before anything counts: a process compiles its networks for a
+size of pictures when it meets the first one."""
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ class Rates:
 
     def add(self, name: str, drained: "Drained") -> None:
         """Take one drained queue into account."""
-        self.rates.setdefault(name, []).append(drained.rate)
+        self.rates.setdefault(name, []).append(round(drained.rate, 2))
         self.cores[name] = drained.busy_cores
 
     def growth(self, base: str, name: str) -> float:
@@ -118,15 +121,10 @@ def growth(
                 "size": [chosen.width, chosen.height],
                 "rounds": rounds,
                 "cores": usable_cores(),
-                "runs": {name: rounded_all(rates) for name, rates in found.rates.items()},
+                "runs": found.rates,
             },
         },
     )
-
-
-def rounded_all(values: Sequence[float]) -> list[float]:
-    """The values to two digits."""
-    return [round(value, 2) for value in values]
 
 
 def drain(
@@ -140,24 +138,24 @@ def drain(
     Raises:
         BlurlineError: a job was lost or failed, or there were too few of them to tell.
     """
-    client, redis = service.client(), connect(service.stack.redis_url)
-    bodies = [form([photo], batch=False) for photo in photos]
-    try:
+    bodies = cycle(form([photo], batch=False) for photo in photos)
+    with service.client() as client, closing(connect(service.stack.redis_url)) as redis:
+
+        def upload(count: int) -> list[str]:
+            chosen = islice(bodies, count)
+            return [job_id for body in chosen for job_id in client.upload(body, batch=False)]
+
+        upload(WARM_UP * slots)
+        client.wait_until_idle()
         suspend(redis)
-        job_ids = [
-            job_id
-            for body in islice(cycle(bodies), images)
-            for job_id in client.upload(body, batch=False)
-        ]
+        job_ids = upload(images)
         resume(redis)
-        # By then all of them are at work, and what they share is warm.
+        # By then all of them are at work.
         start, before = time.time() + SUSPENSION_SECONDS, meter.spent()
         client.wait_until_idle()
         seconds = time.time() - (start - SUSPENSION_SECONDS)
         busy = {name: used.cpu / seconds for name, used in meter.since(before).items()}
         ends = client.ends(job_ids)
-    finally:
-        redis.close()
     rate = steady_rate(ends.values(), start, slots)
     if not rate:
         raise BlurlineError(f"{images} images are done too soon to measure a rate: send more")

@@ -44,7 +44,7 @@ class Handling:
         submit: the API queues the job.
         take: a worker takes a job from the queue, says how it ended and counts it.
         store: a worker fetches the original and stores picture, certificate and record.
-        process: all else that a worker does for a picture, the bare work included.
+        wrap: what else a worker does around the bare work: decryption, certificate, record.
         look: one second look.
     """
 
@@ -53,7 +53,7 @@ class Handling:
     submit: float
     take: float
     store: float
-    process: float
+    wrap: float
     look: float
 
 
@@ -76,19 +76,12 @@ def handling(
         _api(ledger, own, kernel, specs, photos)
         submit(ledger, own, redis, specs, batch or 1)
         take(ledger, own, redis, len(specs))
-        _worker(ledger, own, redis, kernel, specs)
+        _worker(ledger, own, redis, kernel, specs, photos)
     finally:
         redis.close()
-    plain, looked = (Treatment(*_how(kernel), share) for share in (0.0, 1.0))
-    for photo in photos:
-        ledger.start()
-        plain.treat(photo, kernel.pipeline, kernel.options)
-        ledger.lap("plain")
-        looked.treat(photo, kernel.pipeline, kernel.options)
-        ledger.lap("looked")
     ms = ledger.ms_per(len(photos))
-    look = ms.pop("looked") - ms.pop("plain")
-    return Handling(**ms, look=look)
+    bare, process, looked = (ms.pop(name) for name in ("bare", "process", "looked"))
+    return Handling(**ms, wrap=process - bare, look=looked - bare)
 
 
 def job_spec(kernel: Kernel, file_size: int) -> JobSpec:
@@ -147,25 +140,39 @@ def _api(
 
 
 def _worker(
-    ledger: Ledger, settings: Settings, redis: Redis, kernel: Kernel, specs: Sequence[JobSpec]
+    ledger: Ledger,
+    settings: Settings,
+    redis: Redis,
+    kernel: Kernel,
+    specs: Sequence[JobSpec],
+    photos: Sequence[bytes],
 ) -> None:
-    """What a worker does with jobs that it has taken."""
+    """What a worker does with jobs that it has taken.
+
+    Each picture is treated bare, as a job and with a second look, right after one another: the
+    differences are small and would drown in the drift of a machine.
+    """
     store = cast("Store", Charged(open_store(settings), "store", ledger))
     records, stats = Records(store), Stats(redis)
+    plain, looking = (Treatment(*_how(kernel), share) for share in (0.0, 1.0))
     processor = Processor(
         store=store,
         originals=open_vault(settings, store),
         pipelines={kernel.pipeline.name: kernel.pipeline},
-        treatment=Treatment(*_how(kernel), 0.0),
+        treatment=plain,
         signing_key=load_signing_key(settings.signing_key, settings.data_dir),
     )
-    for spec in specs:
+    for spec, photo in zip(specs, photos, strict=True):
         ledger.start()
+        kernel.run(photo)
+        ledger.lap("bare")
         record = processor.process(spec).record
         records.commit(record)
         ledger.lap("process")
         stats.record(record)
         ledger.lap("take")
+        looking.treat(photo, kernel.pipeline, kernel.options)
+        ledger.lap("looked")
 
 
 def _how(kernel: Kernel) -> tuple[Detectors, Limits, int]:

@@ -1,6 +1,7 @@
 """`python -m bench latency`: how long callers wait while images arrive at a fixed rate."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from statistics import mean
 from typing import Annotated, Any
 
@@ -50,10 +51,11 @@ def latency(
         with console.status("kernel limit"):
             return kernel.images_per_second(photos, pool, kernel_seconds)
 
-    with running_service(store, worker_threads=pool) as service:
+    with ExitStack() as stack:
+        service = stack.enter_context(running_service(store, worker_threads=pool))
         limits = [limit()]
         per_second = rate or share * limits[0]
-        load, client = OpenLoop(service.stack.url, photos), service.client()
+        load, client = OpenLoop(service.stack.url, photos), stack.enter_context(service.client())
         load.run(schedule(per_second, WARM_UP_SECONDS))
         client.wait_until_idle()
         due = schedule(per_second, seconds)

@@ -59,13 +59,15 @@ class Load:
 
         def upload() -> None:
             try:
-                self._upload(bodies, sent, errors, until)
+                with Client(self._url) as client:
+                    self._upload(client, bodies, sent, errors, until)
             except BlurlineError as error:
                 errors.append(error)
 
         def watch() -> None:
             try:
-                self._watch(sent, over, done)
+                with Client(self._url) as client:
+                    self._watch(client, sent, over, done)
             except BlurlineError as error:
                 errors.append(error)
 
@@ -84,10 +86,14 @@ class Load:
         return sent
 
     def _upload(
-        self, bodies: Iterator[bytes], sent: list[Sent], errors: list[BlurlineError], until: float
+        self,
+        client: Client,
+        bodies: Iterator[bytes],
+        sent: list[Sent],
+        errors: list[BlurlineError],
+        until: float,
     ) -> None:
-        """One connection."""
-        client = Client(self._url)
+        """Send what there is whenever there is room for it."""
         while not errors:
             with self._changed:
                 room = self._changed.wait_for(
@@ -104,10 +110,13 @@ class Load:
             sent.extend(Sent(job_id, started_at) for job_id in job_ids)
 
     def _watch(
-        self, sent: list[Sent], over: threading.Event, done: Callable[[float], None]
+        self,
+        client: Client,
+        sent: list[Sent],
+        over: threading.Event,
+        done: Callable[[float], None],
     ) -> None:
         """Keep count of what is under way."""
-        client = Client(self._url)
         most, changed = 0, time.monotonic()
         while not over.wait(ASK_SECONDS):
             before = len(sent)

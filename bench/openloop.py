@@ -80,7 +80,10 @@ class OpenLoop:
         start = time.time() + LEAD_SECONDS
         tasks = []
         for number, offset in enumerate(due):
-            await asyncio.sleep(max(0.0, start + offset - time.time()))
+            # A timer may be up to a millisecond early.
+            while (wait := start + offset - time.time()) > 0:
+                await asyncio.sleep(wait)
+            await asyncio.sleep(0)  # lets the answers in, even when the schedule is behind
             tasks.append(asyncio.create_task(self._upload(number, start + offset)))
             started(number + 1)
         answers = await asyncio.gather(*tasks)

@@ -5,6 +5,7 @@ import tempfile
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Any
 
 import typer
@@ -55,6 +56,7 @@ def redis_memory(
         redis = connect(f"unix://{socket}")
         stack.callback(redis.close)
         finished = _finished(redis, own, kernel)
+        streams = [_bytes_of(redis, key) for key in redis.scan_iter("rq:results:*")]
         specs = [job_spec(kernel, PHOTO_BYTES) for _ in range(depths[-1])]
         before, waiting = _used(redis), {}
         with progress("queued", len(specs)) as done:
@@ -64,7 +66,7 @@ def redis_memory(
                     done(first)
                 waiting[f"{depth}"] = round((_used(redis) - before) / depth)
             done(len(specs))
-        of_one = redis.memory_usage(Job.key_for(specs[0].job_id), samples=0)
+        of_one = _bytes_of(redis, Job.key_for(specs[0].job_id))
     publish(
         "redis-memory",
         {
@@ -72,6 +74,7 @@ def redis_memory(
             "bytes_of_its_hash_alone": of_one,
             "bytes_of_its_message": len(json.dumps(specs[0].to_message())),
             "bytes_per_finished_job": finished,
+            "bytes_of_its_result_stream": round(mean(streams)),
             "finished_job_is_remembered_for_seconds": own.result_ttl,
             RECIPE: {"targets": list(kernel.options.targets), "pipeline": kernel.pipeline.name},
         },
@@ -84,6 +87,10 @@ def _finished(redis: Redis, settings: Settings, kernel: Kernel) -> int:
     submit(Ledger(), settings, redis, [job_spec(kernel, PHOTO_BYTES) for _ in range(DONE)], DONE)
     take(Ledger(), settings, redis, DONE)
     return round((_used(redis) - before) / DONE)
+
+
+def _bytes_of(redis: Redis, key: str) -> int:
+    return int(redis.memory_usage(key, samples=0) or 0)
 
 
 def _used(redis: Redis) -> int:

@@ -59,8 +59,8 @@ def soak(
             sent = load.run(images, done=done, until=started + 60 * minutes)
             seconds = time.monotonic() - started
             done(len(sent))
-        with console.status("every image is asked for"):
-            ends = service.client().ends(one.job_id for one in sent)
+        with console.status("every image is asked for"), service.client() as client:
+            ends = client.ends(one.job_id for one in sent)
         peaks = service.meter.peak_mb()
     publish(
         "soak",

@@ -1,6 +1,7 @@
 """`python -m bench spike`: more images at once than can be done, none of them lost."""
 
 import time
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -39,9 +40,12 @@ def spike(
         with console.status("kernel limit"):
             return kernel.images_per_second(photos, pool, kernel_seconds)
 
-    with running_service(store, worker_threads=pool, max_queue_size=len(due) + ROOM) as service:
+    with ExitStack() as stack:
+        service = stack.enter_context(
+            running_service(store, worker_threads=pool, max_queue_size=len(due) + ROOM)
+        )
         limits = [limit()]
-        load, client = OpenLoop(service.stack.url, photos), service.client()
+        load, client = OpenLoop(service.stack.url, photos), stack.enter_context(service.client())
         load.run(schedule(2, 2))
         client.wait_until_idle()
         before = service.meter.spent()

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated
 
-import httpx
 import typer
 
+from bench.client import Client
 from bench.report import RECIPE, console, publish
 from bench.s3server import free_port
 from blurline.errors import BlurlineError
@@ -58,7 +58,9 @@ def startup(
         api: dict[str, list[float]] = {"warm": [], "cold": []}
         worker: dict[str, list[float]] = {"warm": [], "cold": []}
         with console.status("starting"):
-            _start_api(shared), _start_worker(shared, url)  # the first one fills the caches
+            # The first ones fill the caches.
+            _start_api(shared)
+            _start_worker(shared, url)
             for number in range(repeats):
                 api["warm"].append(_start_api(shared))
                 worker["warm"].append(_start_worker(shared, url))
@@ -88,8 +90,9 @@ def _start_api(environment: Mapping[str, str], redis_url: str = "") -> float:
 
     def ready() -> bool:
         try:
-            return "status" in httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).json()
-        except (httpx.HTTPError, ValueError):
+            with Client(f"http://127.0.0.1:{port}") as client:
+                return "status" in client.get("/health")
+        except BlurlineError:
             return False
 
     return _seconds_until(ready, command, environment)

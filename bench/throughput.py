@@ -20,7 +20,9 @@ from blurline.queue.crew import usable_cores
 from blurline.settings import load_settings
 
 WARM_UP = 24
-STEP_IMAGES = 48
+STEP_IMAGES = 16
+"""Pictures whose steps are timed, beside each run of the kernel limit."""
+
 TRACED = 4
 """Pictures whose allocations are traced, which makes Python several times slower."""
 
@@ -42,6 +44,7 @@ class Measured:
     """Rounds of the service, each between two runs of the bare work."""
 
     kernel_runs: list[float] = field(default_factory=list)
+    step_runs: list[dict[str, float]] = field(default_factory=list)
     service_runs: list[float] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     spent: dict[str, Spent] = field(default_factory=dict)
@@ -60,6 +63,11 @@ class Measured:
         self.latencies_ms += [1000 * (ends[one.job_id] - one.started_at) for one in sent]
         for name, used in spent.items():
             self.spent[name] = self.spent.get(name, Spent()) + used
+
+    @property
+    def steps_ms(self) -> dict[str, float]:
+        """CPU milliseconds an image of each step of the bare work."""
+        return {name: mean(run[name] for run in self.step_runs) for name in self.step_runs[0]}
 
     def cpu_ms(self, name: str) -> float:
         """CPU milliseconds an image of a process."""
@@ -109,9 +117,8 @@ def _of_size(size: Size, plan: Plan, store: StoreKind) -> dict[str, Any]:
     kernel, photos = kernel_of(settings), make_photos(size, settings)
     kilobytes = sum(map(len, photos)) // len(photos) // 1000
     console.print(f"{size.name}: {len(photos)} photos, {kilobytes} kB each")
-    with console.status("the bare work, step by step"):
+    with console.status("the memory of the bare work"):
         kernel.images_per_second(photos, plan.threads, 2)
-        steps = cpu_ms_by_step(kernel, photos, STEP_IMAGES)
         memory = allocations(kernel, photos[:TRACED])
     with running_service(store, worker_threads=plan.threads) as service:
         with console.status("what the service does around it, part by part"):
@@ -128,7 +135,7 @@ def _of_size(size: Size, plan: Plan, store: StoreKind) -> dict[str, Any]:
         | {
             "api_parts": rounded(_api_parts(cpu["api"], parts)),
             "worker_parts": rounded(
-                _worker_parts(cpu["worker"], parts, steps, service.settings.second_look)
+                _worker_parts(cpu["worker"], parts, measured, service.settings.second_look)
             ),
         },
         "page_faults_per_image": {
@@ -165,6 +172,7 @@ def _measure(service: Service, kernel: Kernel, photos: list[bytes], plan: Plan) 
         measured.kernel_runs.append(
             kernel.images_per_second(photos, plan.threads, plan.kernel_seconds)
         )
+        measured.step_runs.append(cpu_ms_by_step(kernel, photos, STEP_IMAGES))
 
     with progress("images", each * plan.rounds) as done:
         limit()
@@ -172,7 +180,9 @@ def _measure(service: Service, kernel: Kernel, photos: list[bytes], plan: Plan) 
             before, offset = service.meter.spent(), number * each
             sent = load.run(each, done=lambda count, offset=offset: done(offset + count))  # type: ignore[misc]
             spent = service.meter.since(before)
-            measured.add(sent, service.client().ends(one.job_id for one in sent), spent)
+            with service.client() as client:
+                ends = client.ends(one.job_id for one in sent)
+            measured.add(sent, ends, spent)
             done(offset + each)
             limit()
     return measured
@@ -185,15 +195,18 @@ def _api_parts(total: float, parts: Handling) -> dict[str, float]:
 
 
 def _worker_parts(
-    total: float, parts: Handling, steps: dict[str, float], second_looks: float
+    total: float, parts: Handling, measured: Measured, second_looks: float
 ) -> dict[str, float]:
-    """Where a worker's CPU goes. What is left is Python's overhead, and what the same work costs
-    more when several threads do it at a time than when one does."""
+    """Where a worker's CPU goes.
+
+    What is left is Python's overhead, and what the same work costs more or less when several
+    threads do it at a time than when one does.
+    """
     known = {
         "queue": parts.take,
         "store": parts.store,
-        **steps,
-        "certificate and record": parts.process - sum(steps.values()),
+        **measured.steps_ms,
+        "certificate and record": parts.wrap,
         "second look": second_looks * parts.look,
     }
-    return split(total, known, "overhead of threads")
+    return split(total, known, "python overhead")
