@@ -37,6 +37,21 @@ WARM_UP = 4
 """Images for each job that can run, before anything counts: a process compiles its networks for a
 size of pictures when it meets the first one."""
 
+ONE: dict[str, Any] = {"worker_threads": 1, "inference_threads": 1}
+SETUPS: dict[str, dict[str, Any]] = {
+    "1 thread": ONE,
+    "2 threads": {"worker_threads": 2, "inference_threads": 2},
+    "2 processes": {**ONE, "num_workers": 2},
+}
+KERNEL = {"kernel, 1 thread": 1, "kernel, 2 threads": 2}
+PAIRS = {
+    "2 threads": "1 thread",
+    "2 processes": "1 thread",
+    "2 machines": "1 machine",
+    "kernel, 2 threads": "kernel, 1 thread",
+}
+"""What is compared with what."""
+
 
 @dataclass(slots=True)
 class Rates:
@@ -81,41 +96,28 @@ def growth(
     """
     settings, chosen = load_settings(), one_size(size)
     kernel, photos = kernel_of(settings), make_photos(chosen, settings)
-    found, limits = Rates(), Rates()
-    one: dict[str, Any] = {"worker_threads": 1, "inference_threads": 1}
-    setups: dict[str, dict[str, Any]] = {
-        "1 thread": one,
-        "2 threads": {"worker_threads": 2, "inference_threads": 2},
-        "2 processes": {**one, "num_workers": 2},
-    }
-    with progress("queues", rounds * (len(setups) + 2 * machines)) as done:
-        for _ in range(rounds):
-            for threads in (1, 2):
-                rate = kernel.images_per_second(photos, threads, kernel_seconds)
-                limits.add(f"{threads}", Drained(rate, {}))
-            for name, overrides in setups.items():
-                with running_service(**overrides) as service:
-                    slots = overrides["worker_threads"] * overrides.get("num_workers", 1)
-                    found.add(name, drain(service, service.meter, photos, images, slots))
-                done(sum(map(len, found.rates.values())))
-            if machines:
-                with running_service(StoreKind.S3, **one) as service:
-                    found.add("1 machine", drain(service, service.meter, photos, images, 1))
-                    with second_machine(service) as meter:
-                        found.add("2 machines", drain(service, meter, photos, images, 2))
-                done(sum(map(len, found.rates.values())))
-    pairs = [("1 thread", "2 threads"), ("1 thread", "2 processes")]
-    pairs += [("1 machine", "2 machines")] if machines else []
+    found, each = Rates(), len(SETUPS) + 2 * machines
+    with progress("queues", rounds * each) as done:
+        for number in range(rounds):
+            for name, threads in KERNEL.items():
+                limit = kernel.images_per_second(photos, threads, kernel_seconds)
+                found.add(name, Drained(limit, {}))
+            drains = _drains(photos, images, machines=machines)
+            for count, (name, drained) in enumerate(drains, number * each + 1):
+                found.add(name, drained)
+                done(count)
     publish(
         "growth",
         {
-            "factor": {more: round(found.growth(less, more), 3) for less, more in pairs}
-            | {"kernel, 2 threads": round(limits.growth("1", "2"), 3)},
+            "factor": {
+                more: round(found.growth(less, more), 3)
+                for more, less in PAIRS.items()
+                if more in found.rates
+            },
             "images_per_second": {
                 name: round(median(rates), 2) for name, rates in found.rates.items()
-            }
-            | {f"kernel, {name}": round(median(rates), 2) for name, rates in limits.rates.items()},
-            "busy_cores": {name: rounded(cores) for name, cores in found.cores.items()},
+            },
+            "busy_cores": {name: rounded(cores) for name, cores in found.cores.items() if cores},
             RECIPE: {
                 "images": images,
                 "size": [chosen.width, chosen.height],
@@ -125,6 +127,22 @@ def growth(
             },
         },
     )
+
+
+def _drains(
+    photos: Sequence[bytes], images: int, *, machines: bool
+) -> Iterator[tuple[str, Drained]]:
+    """Every set-up once, one after the other."""
+    for name, overrides in SETUPS.items():
+        with running_service(**overrides) as service:
+            slots = overrides["worker_threads"] * overrides.get("num_workers", 1)
+            yield name, drain(service, service.meter, photos, images, slots)
+    if not machines:
+        return
+    with running_service(StoreKind.S3, **ONE) as service:
+        yield "1 machine", drain(service, service.meter, photos, images, 1)
+        with second_machine(service) as meter:
+            yield "2 machines", drain(service, meter, photos, images, 2)
 
 
 def drain(

@@ -1,24 +1,14 @@
 """`python -m bench latency`: how long callers wait while images arrive at a fixed rate."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from statistics import mean
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from bench.bare import kernel_of
-from bench.figures import percentiles, rounded
-from bench.meter import Spent
-from bench.openloop import Answer, OpenLoop, schedule
-from bench.photos import SIZE_HELP, make_photos, one_size
-from bench.report import RECIPE, console, progress, publish
-from bench.service import StoreKind, running_service
-from blurline.errors import BlurlineError
+from bench.arrivals import Plan, arrive
+from bench.photos import SIZE_HELP, one_size
+from bench.report import publish
+from bench.service import StoreKind
 from blurline.queue.crew import usable_cores
-from blurline.settings import load_settings
-
-WARM_UP_SECONDS = 3
 
 
 def latency(
@@ -43,77 +33,14 @@ def latency(
     forgotten. `late` is by how much the load generator was behind its own schedule; where that is
     more than a few milliseconds, the machine has no CPU left for it.
     """
-    settings, chosen = load_settings(), one_size(size)
-    kernel, photos = kernel_of(settings), make_photos(chosen, settings)
-    pool = threads or 2 * usable_cores()
-
-    def limit() -> float:
-        with console.status("kernel limit"):
-            return kernel.images_per_second(photos, pool, kernel_seconds)
-
-    with ExitStack() as stack:
-        service = stack.enter_context(running_service(store, worker_threads=pool))
-        limits = [limit()]
-        per_second = rate or share * limits[0]
-        load, client = OpenLoop(service.stack.url, photos), stack.enter_context(service.client())
-        load.run(schedule(per_second, WARM_UP_SECONDS))
-        client.wait_until_idle()
-        due = schedule(per_second, seconds)
-        before = service.meter.spent()
-        with progress(f"{per_second:.1f} images/s", len(due)) as started:
-            answers = load.run(due, started)
-        accepted = [answer for answer in answers if answer.accepted]
-        if not accepted:
-            raise BlurlineError(f"no upload was taken: {refusals(answers)}")
-        with console.status("what is left is done"):
-            client.wait_until_idle()
-            ends = client.ends(answer.job_id for answer in accepted)
-        spent = service.meter.since(before)
-        limits.append(limit())
+    plan = Plan(one_size(size), seconds, store, threads or 2 * usable_cores(), kernel_seconds)
+    arrivals = arrive(plan, lambda limit: rate or share * limit)
     publish(
         "latency",
         {
-            "images_per_second": round(per_second, 2),
-            "share_of_kernel_limit": round(per_second / mean(limits), 3),
-            "kernel_limit_images_per_second": round(mean(limits), 2),
-            **of_answers(answers),
-            "until_result_ms": percentiles(
-                1000 * (ends[answer.job_id] - answer.due_at) for answer in accepted
-            ),
-            "cpu_ms_per_image": cpu_ms(spent, len(accepted)),
-            RECIPE: {
-                "size": [chosen.width, chosen.height],
-                "seconds": seconds,
-                "store": store.value,
-                "threads": pool,
-                "cores": usable_cores(),
-                "kernel_runs": [round(value, 2) for value in limits],
-            },
+            "images_per_second": round(arrivals.rate, 2),
+            "share_of_kernel_limit": round(arrivals.rate / arrivals.kernel_limit, 3),
+            **arrivals.figures(),
+            **arrivals.recipe(plan),
         },
     )
-
-
-def of_answers(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Counts and latencies of uploads, and how well their schedule was kept."""
-    return {
-        "sent": len(answers),
-        "accepted": sum(answer.accepted for answer in answers),
-        "refused": refusals(answers),
-        "until_answer_ms": percentiles(answer.latency_ms for answer in answers),
-        "late_ms": percentiles(answer.late_ms for answer in answers),
-    }
-
-
-def refusals(answers: Sequence[Answer]) -> dict[str, int]:
-    """How many uploads were not taken, by status, or by error where there was no answer."""
-    found: dict[str, int] = {}
-    for answer in answers:
-        if not answer.accepted:
-            why = answer.error or str(answer.status)
-            found[why] = found.get(why, 0) + 1
-    return found
-
-
-def cpu_ms(spent: dict[str, Spent], images: int) -> dict[str, float]:
-    """CPU milliseconds an image of each process."""
-    return rounded({name: 1000 * used.cpu / images for name, used in spent.items()})

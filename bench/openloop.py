@@ -81,7 +81,7 @@ class OpenLoop:
         tasks = []
         for number, offset in enumerate(due):
             # A timer may be up to a millisecond early.
-            while (wait := start + offset - time.time()) > 0:
+            while (wait := start + offset - time.time()) > 0:  # noqa: ASYNC110 - for a moment
                 await asyncio.sleep(wait)
             await asyncio.sleep(0)  # lets the answers in, even when the schedule is behind
             tasks.append(asyncio.create_task(self._upload(number, start + offset)))

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,8 +68,7 @@ def soak(
             "images": len(sent),
             "completed": len(ends),
             "images_per_second": round(len(sent) / seconds, 2),
-            "peak_memory_mb": {name: peak for name, peak in peaks.items() if name != GENERATOR},
-            **_memory(samples),
+            **_memory(samples, peaks),
             RECIPE: {
                 "size": [chosen.width, chosen.height],
                 "store": store.value,
@@ -81,10 +80,11 @@ def soak(
     )
 
 
-def _memory(samples: Sequence[Sample]) -> dict[str, Any]:
-    """First and last resident set of each process, and how it grows."""
+def _memory(samples: Sequence[Sample], peaks: Mapping[str, float]) -> dict[str, Any]:
+    """The largest, first and last resident set of each process, and how it grows."""
     found = {name: series(samples, name) for name in samples[0].resident_mb if name != GENERATOR}
     return {
+        "peak_memory_mb": {name: peaks[name] for name in found},
         "memory_mb_at_first": {name: points[0][1] for name, points in found.items()},
         "memory_mb_at_last": {name: points[-1][1] for name, points in found.items()},
         "growth_mb_per_1000_images": {
