@@ -36,7 +36,7 @@ test: $(INSTALLED) ## run the test suite
 up: $(INSTALLED) ## run the service in the foreground; PORT and DATA_DIR from the environment
 	PORT=$(PORT) DATA_DIR="$(DATA_DIR)" $(BIN)/blurline up
 
-bench: $(INSTALLED) ## measure the whole service against the bare networks; BENCH_ARGS=--help for options
+bench: $(INSTALLED) ## measure the service beside the bare work; BENCH_ARGS=--help for latency, soak and more
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 bench-gpu: $(INSTALLED) ## measure batches, threads and processes on a GPU; BENCH_ARGS=--help for options

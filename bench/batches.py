@@ -9,7 +9,7 @@ from statistics import mean
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.load import percentiles
+from bench.figures import percentiles
 from blurline.inference.batching import Batcher
 from blurline.inference.engine import InputFormat, Network, Outputs, Size
 from blurline.inference.onnxruntime import Device, OnnxRuntimeNetwork, cuda_is_here

@@ -1,4 +1,4 @@
-"""What a redacted JPEG costs beside its networks: kept to the bit, or decoded and encoded anew."""
+"""`python -m bench codec`: a redacted JPEG kept to the bit against one that is coded anew."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -6,21 +6,47 @@ from functools import partial
 from itertools import cycle
 from statistics import median
 from time import thread_time
+from typing import Annotated, Any
 
-from rich.table import Table
+import typer
 
+from bench.bare import kernel_of
+from bench.figures import rounded
 from bench.kernel import Kernel
+from bench.photos import SIZE_HELP, make_photos, sizes
+from bench.report import RECIPE, console, publish
 from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.encode import encode
 from blurline.imaging.header import Header, read_header
 from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.inference.engine import Engine, Outputs
+from blurline.settings import load_settings
 from blurline.stages.frame import Frame
 from blurline.treatment.opening import open_frame
 from blurline.treatment.writing import write
 
-ROUNDS = 15
+PHOTOS = 8
+
+
+def codec(
+    size: Annotated[str, typer.Option(help=SIZE_HELP)] = "all",
+    rounds: Annotated[int, typer.Option(min=1, help="Times that each photo is treated.")] = 9,
+) -> None:
+    """CPU of reading and writing, without networks: lossless redaction against coding anew.
+
+    `redact` changes the redacted blocks of a file, `code` decodes and encodes all of it.
+    `lossless` is the whole treatment but for the networks, as blurline does it, `anew` the same
+    with all pixels decoded and encoded. Both ways take turns; medians of CPU milliseconds.
+    """
+    settings = load_settings()
+    kernel = kernel_of(settings)
+    result: dict[str, Any] = {}
+    for one in sizes(size):
+        with console.status(f"{rounds} rounds at {one.name}"):
+            result[one.name] = codec_cost(kernel, make_photos(one, settings)[:PHOTOS], rounds)
+    figures = {name: cost.figures() for name, cost in result.items()}
+    publish("codec", {**figures, RECIPE: {"rounds": rounds, "photos": PHOTOS}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +64,19 @@ class CodecCost:
     coded: float
     lossless: float
     anew: float
+
+    def figures(self) -> dict[str, float]:
+        """The costs, and what the one way is of the other."""
+        return rounded(
+            {
+                "redact": self.redacted,
+                "code": self.coded,
+                "redact_of_code": self.redacted / self.coded,
+                "lossless": self.lossless,
+                "anew": self.anew,
+                "lossless_of_anew": self.lossless / self.anew,
+            }
+        )
 
 
 @dataclass(slots=True)
@@ -66,7 +105,7 @@ class Recorded:
         return self.outputs[-1]
 
 
-def codec_cost(kernel: Kernel, photos: list[bytes], rounds: int = ROUNDS) -> CodecCost:
+def codec_cost(kernel: Kernel, photos: list[bytes], rounds: int) -> CodecCost:
     """Both ways in turns, so that a machine that drifts does so for both."""
     costs: list[list[float]] = []
     for photo in photos:
@@ -80,24 +119,6 @@ def codec_cost(kernel: Kernel, photos: list[bytes], rounds: int = ROUNDS) -> Cod
         ]
         costs += [[_cpu_ms(step) for step in steps] for _ in range(rounds)]
     return CodecCost(*(median(column) for column in zip(*costs, strict=True)))
-
-
-def codec_table(costs: dict[str, CodecCost]) -> Table:
-    """One row a size."""
-    table = Table("size", title="CPU ms a picture; in percent, what it is of the way beside it")
-    for name in ("redact blocks", "decode + encode", "", "all but networks", "coded anew", ""):
-        table.add_column(name, justify="right")
-    for size, cost in costs.items():
-        table.add_row(
-            size,
-            f"{cost.redacted:.1f}",
-            f"{cost.coded:.1f}",
-            f"{cost.redacted / cost.coded:.0%}",
-            f"{cost.lossless:.1f}",
-            f"{cost.anew:.1f}",
-            f"{cost.lossless / cost.anew:.0%}",
-        )
-    return table
 
 
 def _opened(kernel: Kernel, photo: bytes, header: Header) -> Frame:

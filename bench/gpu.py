@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.batches import BatcherFigures, BatchFigures, batch_curve, batcher_run, open_network
-from bench.photos import make_photos
+from bench.photos import Size, make_photos
 from bench.processes import PipelineFigures, PipelineTask, pipeline_run, pull_networks
 from blurline.errors import BlurlineError, OptionError
 from blurline.queue.crew import usable_cores
@@ -72,7 +72,7 @@ def main(
     runs = [batcher_run(opened, size, count, settings, seconds) for count in thread_counts]
     _show(console, result, "batcher", runs)
     if process_counts:
-        photos = make_photos(photo_width, photo_height, settings)
+        photos = make_photos(Size("photos", photo_width, photo_height), settings)
         pull_networks(settings)
         chosen = settings.model_dump(include={"device", "max_batch_size", "max_queue_delay"})
         lines = [

@@ -1,80 +1,75 @@
-"""A load generator for the HTTP API that costs little itself."""
+"""Closed-loop load: so many images are always under way, which shows throughput."""
 
-import http.client
-import itertools
-import json
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from itertools import cycle, islice
 
+from bench.client import ASK_SECONDS, STUCK_SECONDS, Client, form
 from blurline.errors import BlurlineError
-
-BOUNDARY = "blurline-bench"
-ASK_SECONDS = 0.25
-"""How often the load generator asks how many images are under way. Twenty times a second cost the
-API as much as the uploads; now the queue just has to hold what is worked off in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An upload that was accepted: its job, and when it began, in seconds since the epoch."""
+    """An image that was taken: its job, and when its upload began, in seconds since the epoch."""
 
     job_id: str
     started_at: float
 
 
 class Load:
-    """Uploads photos so that a given number of them is always under way: a closed loop."""
+    """Uploads photos so that a given number of them is always under way.
 
-    def __init__(self, url: str, photos: list[bytes], in_flight: int) -> None:
-        self._address = urlsplit(url).netloc
-        self._bodies = [_form(photo) for photo in photos]
+    `batch` is the number of files of one upload, 0 for uploads of one file by themselves.
+    """
+
+    def __init__(self, url: str, photos: Sequence[bytes], in_flight: int, batch: int = 0) -> None:
+        self._url = url
         self._in_flight = in_flight
+        self._batch = batch
         self._outstanding = 0
         self._changed = threading.Condition()
+        turn = cycle(photos)
+        self._bodies = [
+            form(list(islice(turn, batch or 1)), batch=bool(batch)) for _ in range(len(photos))
+        ]
 
-    def run(self, images: int, connections: int = 4) -> list[Sent]:
+    def run(
+        self,
+        images: int,
+        connections: int = 4,
+        done: Callable[[float], None] = lambda done: None,
+        until: float = float("inf"),
+    ) -> list[Sent]:
         """Upload so many images and return when the service has done them all.
 
+        Args:
+            images: rounded up to whole batches.
+            connections: uploads at a time.
+            done: told how many images are done, a few times a second.
+            until: no upload begins after this moment of `time.monotonic`.
+
         Raises:
-            RuntimeError: an upload was refused.
+            BlurlineError: an upload was refused, or the service has come to a standstill.
         """
-        numbers, sent, errors = iter(range(images)), list[Sent](), list[str]()
-        finished = threading.Event()
+        uploads = -(-images // (self._batch or 1))
+        bodies = islice(cycle(self._bodies), uploads)
+        sent, errors, over = list[Sent](), list[BlurlineError](), threading.Event()
 
         def upload() -> None:
-            with self._connected() as connection:
-                while not errors:
-                    with self._changed:
-                        self._changed.wait_for(lambda: self._outstanding < self._in_flight)
-                        number = next(numbers, None)
-                        if number is None:
-                            return
-                        self._outstanding += 1
-                    started_at = time.time()
-                    body = self._bodies[number % len(self._bodies)]
-                    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-                    connection.request("POST", "/upload", body, headers)
-                    answer = connection.getresponse()
-                    content = json.loads(answer.read())
-                    if answer.status != http.client.ACCEPTED:
-                        errors.append(f"{answer.status} {content}")
-                        return
-                    sent.append(Sent(content["job_id"], started_at))
+            try:
+                with Client(self._url) as client:
+                    self._upload(client, bodies, sent, errors, until)
+            except BlurlineError as error:
+                errors.append(error)
 
         def watch() -> None:
-            with self._connected() as connection:
-                while not finished.wait(ASK_SECONDS):
-                    before = len(sent)
-                    queue = _get(connection, "/queue-status")
-                    waiting = queue["depth"] + queue["processing"] + queue["retrying"]
-                    with self._changed:
-                        # What was sent while the question was under way may not be in the answer.
-                        self._outstanding = waiting + len(sent) - before
-                        self._changed.notify_all()
+            try:
+                with Client(self._url) as client:
+                    self._watch(client, sent, over, done)
+            except BlurlineError as error:
+                errors.append(error)
 
         uploaders = [threading.Thread(target=upload) for _ in range(connections)]
         watcher = threading.Thread(target=watch)
@@ -84,50 +79,54 @@ class Load:
             thread.join()
         while not errors and self._outstanding:
             time.sleep(ASK_SECONDS)
-        finished.set()
+        over.set()
         watcher.join()
         if errors:
-            raise RuntimeError(f"an upload was refused: {errors[0]}")
+            raise errors[0]
         return sent
 
-    def statuses(self, sent: list[Sent]) -> list[dict[str, Any]]:
-        """The final status of each job."""
-        with self._connected() as connection:
-            return [_get(connection, f"/status/{upload.job_id}") for upload in sent]
+    def _upload(
+        self,
+        client: Client,
+        bodies: Iterator[bytes],
+        sent: list[Sent],
+        errors: list[BlurlineError],
+        until: float,
+    ) -> None:
+        """Send what there is whenever there is room for it."""
+        while not errors:
+            with self._changed:
+                room = self._changed.wait_for(
+                    lambda: self._outstanding < self._in_flight or errors, ASK_SECONDS
+                )
+                if not room:
+                    continue
+                body = next(bodies, None) if time.monotonic() < until else None
+                if body is None:
+                    return
+                self._outstanding += self._batch or 1
+            started_at = time.time()
+            job_ids = client.upload(body, batch=bool(self._batch))
+            sent.extend(Sent(job_id, started_at) for job_id in job_ids)
 
-    def _connected(self) -> closing[http.client.HTTPConnection]:
-        return closing(http.client.HTTPConnection(self._address))
-
-
-def ended(statuses: list[dict[str, Any]]) -> dict[str, float]:
-    """When each job ended, in seconds since the epoch.
-
-    Raises:
-        BlurlineError: one was not completed.
-    """
-    for status in statuses:
-        if status.get("status") != "completed":
-            raise BlurlineError(f"an image was not completed: {status}")
-    return {status["job_id"]: float(status["updated_at"]) for status in statuses}
-
-
-def percentiles(values: list[float]) -> dict[str, float]:
-    """The 50th, 95th and 99th percentile by the nearest-rank method."""
-    ordered = sorted(values)
-    ranks = {f"p{share}": -(-share * len(ordered) // 100) - 1 for share in (50, 95, 99)}
-    return {name: round(ordered[rank], 1) for name, rank in ranks.items()}
-
-
-def _get(connection: http.client.HTTPConnection, path: str) -> dict[str, Any]:
-    connection.request("GET", path)
-    content: dict[str, Any] = json.loads(connection.getresponse().read())
-    return content
-
-
-def _form(photo: bytes) -> bytes:
-    head = (
-        f"--{BOUNDARY}\r\n"
-        'Content-Disposition: form-data; name="file"; filename="photo.jpg"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
-    )
-    return b"".join(itertools.chain([head.encode(), photo, f"\r\n--{BOUNDARY}--\r\n".encode()]))
+    def _watch(
+        self,
+        client: Client,
+        sent: list[Sent],
+        over: threading.Event,
+        done: Callable[[float], None],
+    ) -> None:
+        """Keep count of what is under way."""
+        most, changed = 0, time.monotonic()
+        while not over.wait(ASK_SECONDS):
+            before = len(sent)
+            waiting = client.under_way()
+            with self._changed:
+                # What was sent while the question was under way may not be in the answer.
+                self._outstanding = waiting + len(sent) - before
+                self._changed.notify_all()
+            done(before - waiting)
+            if before - waiting > most or not waiting:
+                most, changed = before - waiting, time.monotonic()
+            if time.monotonic() - changed > STUCK_SECONDS:
+                raise BlurlineError(f"{waiting} jobs do not get done; is the worker still there?")

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-from bench.kernel import Kernel
-from blurline.imaging.header import Limits
+from bench.bare import kernel_of
 from blurline.models.catalogue import find
-from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.settings import Settings, load_settings
-from blurline.stages.options import OptionText, default_text, options_of
 from pipeline_architecture import pipelines
 
 WARM_UP_SECONDS = 2.0
@@ -70,7 +66,7 @@ def _work(task: PipelineTask) -> tuple[float, float, dict[str, str]]:
     """In a process of its own: images a second, cores busy, and the engines."""
     assert _barrier is not None  # noqa: S101 - the pool's initializer has set it
     try:
-        kernel = _kernel(load_settings(**task.settings))
+        kernel = kernel_of(load_settings(**task.settings))
         kernel.images_per_second(task.photos, task.threads, min(task.seconds, WARM_UP_SECONDS))
         _barrier.wait(START_SECONDS)
     except BaseException:
@@ -81,18 +77,6 @@ def _work(task: PipelineTask) -> tuple[float, float, dict[str, str]]:
     cores = (time.process_time() - cpu) / (time.perf_counter() - began)
     engines = {name: type(one.engine).__name__ for name, one in kernel.detectors.items()}
     return rate, cores, engines
-
-
-def _kernel(settings: Settings) -> Kernel:
-    pipeline = pipelines(settings)[settings.default_pipeline]
-    options = options_of(OptionText(), default_text(settings, pipeline.targets), pipeline.targets)
-    return Kernel(
-        pipeline=pipeline,
-        options=options,
-        detectors=load_detectors(sorted(pipeline.needed_models(options)), inference(settings)),
-        limits=Limits(settings.max_image_bytes, settings.max_image_pixels),
-        quality=settings.jpeg_quality,
-    )
 
 
 def pull_networks(settings: Settings) -> None:

@@ -24,6 +24,8 @@ import uvicorn
 from PIL import Image
 from redis import Redis
 
+from bench.s3server import S3Server as S3Server
+from bench.s3server import free_port as free_port
 from blurline.api.app import create_app
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.decode import Pixels
@@ -66,22 +68,6 @@ def eventually(question: Callable[[], Any], what: str, seconds: float = PATIENCE
             return answer
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port that nobody uses, below the range in which outgoing connections get theirs."""
-    for port in range(20000 + os.getpid() % 5000, 32000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                probe.close()
-                with socket.socket() as grpc:
-                    # The S3 server uses the port ten thousand above each of its own as well.
-                    grpc.bind(("127.0.0.1", port + 10000))
-                return port
-            except OSError:
-                continue
-    raise AssertionError("no free port")
 
 
 def drawing(width: int = 320, height: int = 240) -> Pixels:
@@ -129,67 +115,6 @@ class ValkeyServer:
 
     def client(self) -> Redis:
         return Redis.from_url(self.url)
-
-
-@dataclass
-class S3Server:
-    """A real S3 server with one bucket, which can be stopped and started again."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    process: "subprocess.Popen[bytes] | None" = None
-
-    BUCKET = "photos"
-    KEY = "test-key"
-    SECRET = "test-secret"  # noqa: S105 - of a server that lives for one test
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a process needs to use the bucket."""
-        return {
-            "S3_BUCKET": self.BUCKET,
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": self.KEY,
-            "AWS_SECRET_ACCESS_KEY": self.SECRET,
-        }
-
-    def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        others = {}
-        for name in ("master", "volume", "filer", "admin"):
-            others[name] = free_port() + 1 + len(others) + 1000
-        command = [str(Path(sys.executable).with_name("weed")), "mini", f"-dir={self.folder}"]
-        command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={self.port}"]
-        command += [f"-{name}.port={port}" for name, port in others.items()]
-        command += ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
-        command += [f"-bucket={self.BUCKET}"]
-        log = (self.folder / "server.log").open("wb")
-        with log:
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, **self.environment},
-                cwd=self.folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-        def healthy() -> bool:
-            try:
-                return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-        eventually(healthy, "the S3 server is ready")
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from bench.peers.environment import environment
 from bench.peers.page import LATEST
 from bench.peers.result import HEAD, TEXT, Entry, Recipe, Result, lines, notes, to_json
 from bench.peers.speed import Speed, Way, best, measure
-from bench.photos import make_photos
+from bench.photos import Size, make_photos
 from blurline.errors import BlurlineError
 from blurline.imaging.header import Limits
 from blurline.queue.crew import usable_cores
@@ -47,7 +47,7 @@ def main(
     means = Means(
         settings=settings,
         programs=environment(folder, console.print),
-        photos=make_photos(width, height, settings),
+        photos=make_photos(Size("photos", width, height), settings),
         in_flight=in_flight,
         threads=2 * usable_cores(),
     )

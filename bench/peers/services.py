@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.load import Load, ended
+from bench.client import Client
+from bench.load import Load
 from bench.peers.speed import Run
 from blurline.errors import BlurlineError
 from blurline.settings import Settings
@@ -41,7 +42,8 @@ class Service:
         before, started_at = self._cpu_seconds(), time.time()
         sent = self.load.run(images)
         spent = self._cpu_seconds() - before
-        last = max(ended(self.load.statuses(sent)).values())
+        with Client(self.url) as client:
+            last = max(client.ends(upload.job_id for upload in sent).values())
         return Run(images / (last - started_at), 1000 * spent / images)
 
     def _cpu_seconds(self) -> float:
