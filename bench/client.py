@@ -56,8 +56,14 @@ class Client:
         return [job["job_id"] for job in content["jobs"]] if batch else [content["job_id"]]
 
     def under_way(self) -> int:
-        """How many jobs wait or run."""
-        queue = self.get("/queue-status")
+        """How many jobs wait or run.
+
+        Raises:
+            BlurlineError: the service can't say.
+        """
+        status, queue = self._ask("GET", "/queue-status")
+        if status != http.client.OK:
+            raise BlurlineError(f"the service can't say how many jobs wait: {status} {queue}")
         return int(queue["depth"] + queue["processing"] + queue["retrying"])
 
     def wait_until_idle(self, left: Callable[[int], None] = lambda left: None) -> None:

@@ -36,6 +36,14 @@ class Meter:
 
     processes: Mapping[str, psutil.Process]
 
+    def dead(self) -> list[str]:
+        """Names of those that have ended."""
+        return [
+            name
+            for name, process in self.processes.items()
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        ]
+
     def spent(self) -> dict[str, Spent]:
         """What each has used since its start."""
         return {name: _spent(process) for name, process in self.processes.items()}

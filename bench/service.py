@@ -16,6 +16,7 @@ from bench.meter import Meter
 from bench.s3server import S3Server
 from blurline.certificate import keyfile
 from blurline.certificate.signing import load_signing_key
+from blurline.errors import BlurlineError
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
 from blurline.storage.vault import load_master_keys
@@ -57,7 +58,7 @@ def running_service(
         overrides: settings by field name.
 
     Raises:
-        BlurlineError: a part did not start.
+        BlurlineError: a part did not start, or died meanwhile.
     """
     with ExitStack() as stack:
         folder = Path(
@@ -74,7 +75,13 @@ def running_service(
         stack.enter_context(_environment(environment))
         settings = load_settings(port=0, data_dir=folder / "data")
         running = stack.enter_context(running_stack(settings, environment))
-        yield Service(running, settings, environment, Meter(_processes(running, server)))
+        meter = Meter(_processes(running, server))
+        try:
+            yield Service(running, settings, environment, meter)
+        except BlurlineError as error:
+            if dead := meter.dead():
+                raise BlurlineError(f"{', '.join(dead)} died meanwhile; {error.message}") from error
+            raise
 
 
 def _shared_keys(folder: Path) -> dict[str, str]:
