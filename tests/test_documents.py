@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bench.__main__ import COMMANDS
 from bench.leaks import carriers
 from blurline.api.errors import STATUS_OF_CODE
 from blurline.imaging.kind import Kind
@@ -74,3 +75,12 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     for page in PAGES:
         for named in re.findall(r"^(?:\w+=\S+ )?make ([a-z ]+)", page.read_text(), re.MULTILINE):
             assert set(named.split()) <= targets, page
+
+
+def test_every_measurement_that_a_document_names_exists_and_each_has_its_figures() -> None:
+    named = {
+        page.name: set(re.findall(r'BENCH_ARGS="?([a-z][a-z-]+)', page.read_text()))
+        for page in PAGES
+    }
+    assert set().union(*named.values()) <= set(COMMANDS)
+    assert named["performance.md"] == set(COMMANDS)
