@@ -61,7 +61,8 @@ def is_local(request: Request) -> bool:
     if server is None:
         return False
     host, port = server
-    return port is None or is_loopback(host)  # a Unix socket has no port
+    unix_socket = port is None and "/" in host
+    return unix_socket or is_loopback(host)
 
 
 async def admitted(
