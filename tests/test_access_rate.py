@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from blurline.access.caller import ANYBODY, Caller
-from blurline.access.rate import PREFIX, RateLimit
+from blurline.access.rate import PAUSE_SECONDS, PREFIX, RateLimit
 from blurline.errors import RateLimitedError, SettingsError
 from blurline.queue.connection import connect
 from tests.parts import ValkeyServer
@@ -57,13 +57,15 @@ def test_redis_knows_ids_and_forgets_them(redis_url: str) -> None:
 def test_while_redis_is_away_nobody_is_held_up(
     own_valkey: ValkeyServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limit = RateLimit(connect(own_valkey.url), "1/hour")
+    now = [0.0]
+    limit = RateLimit(connect(own_valkey.url), "1/hour", lambda: now[0])
     limit.take(A)
     own_valkey.kill()
     for _ in range(3):
         limit.take(A)
     assert len(caplog.records) == 1
     own_valkey.start()
+    now[0] += PAUSE_SECONDS
     limit.take(B)
     with pytest.raises(RateLimitedError):
         limit.take(B)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from pipeline_architecture import pipelines
 from tests.issuer import AUDIENCE, ISSUER, Issuer, bearer, issuing, key_file
 from tests.originals import vault_in
 from tests.parts import (
+    ROOT,
     files_below,
     image_worker,
     job_spec,
@@ -200,6 +202,18 @@ def test_v8_3_1_a_caller_can_not_name_itself(house: House, small_jpeg: bytes) ->
     assert answer.status_code == 401
 
 
+def test_v8_1_1_the_page_on_access_names_the_scope_of_every_route() -> None:
+    page = (ROOT / "docs/access.md").read_text()
+    table = page.split("## What scopes allow")[1].split("##")[0]
+    rows = re.findall(r"^\| (`[^|]+) \| `([a-z:]+)` \|$", table, re.MULTILINE)
+    said = {
+        tuple(route.split()): scope
+        for routes, scope in rows
+        for route in re.findall(r"`([^`]+)`", routes)
+    }
+    assert said == ROUTES
+
+
 # Whose job it is
 
 
@@ -322,6 +336,18 @@ def test_an_owner_may_delete_twice_and_others_not_even_then(
     assert again.status_code == 200
     assert json.loads(again.content)["receipt"]["removed"] == []
     assert refusal(house.request("DELETE", f"/jobs/{job_id}", "bob")) == (404, "not_found")
+
+
+def test_a_picture_that_is_not_blurred_in_time_is_deleted_in_the_name_of_its_caller(
+    house: House, small_jpeg: bytes
+) -> None:
+    with serving(house.settings.model_copy(update={"blur_wait": 0.1})) as client:
+        files = {"picture": ("a.jpg", small_jpeg)}
+        answer = client.post("/blur/", files=files, headers=bearer(house.keys["alice"]))
+    assert refusal(answer) == (503, "busy")
+    lines = list(AuditTrail(open_store(house.settings)).lines())
+    assert {line["actor"] for line in lines} == {"key-alice"}
+    assert Records(open_store(house.settings)).owner(lines[0]["job_id"]) == "key-alice"
 
 
 class Failing(FolderStore):

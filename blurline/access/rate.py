@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 
 from limits import RateLimitItem, parse_many
 from limits.storage import RedisStorage
@@ -17,6 +18,9 @@ PREFIX = "blurline:limits"
 EVERYBODY = "everybody"
 """Under what requests are counted while nobody is asked who they are."""
 
+PAUSE_SECONDS = 5.0
+"""For how long Redis is not asked after it did not answer, since asking takes time then."""
+
 log = logging.getLogger(__name__)
 
 
@@ -28,7 +32,9 @@ class RateLimit:
     results that are in the store must not lose that too.
     """
 
-    def __init__(self, redis: Redis, text: str) -> None:
+    def __init__(
+        self, redis: Redis, text: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """
         Args:
             text: such as `300/minute`, or several limits as in `10/second; 5000/day`.
@@ -39,7 +45,8 @@ class RateLimit:
         storage = RedisStorage("redis://", connection_pool=redis.connection_pool, key_prefix=PREFIX)
         self._limiter = MovingWindowRateLimiter(storage)
         self._limits = _parse(text)
-        self._counting = True
+        self._clock = clock
+        self._away_until = 0.0
 
     def take(self, caller: Caller) -> None:
         """Count a request.
@@ -47,17 +54,16 @@ class RateLimit:
         Raises:
             RateLimitedError: the caller has sent too many of late; this one does not count.
         """
+        if self._clock() < self._away_until:
+            return
         who = caller.id or EVERYBODY
         try:
             for limit in self._limits:
                 if not self._limiter.hit(limit, who):
                     raise self._refused(limit, who)
         except RedisError:
-            if self._counting:
-                log.warning("requests are not counted while Redis is away")
-            self._counting = False
-        else:
-            self._counting = True
+            self._away_until = self._clock() + PAUSE_SECONDS
+            log.warning("requests are not counted while Redis is away")
 
     def _refused(self, limit: RateLimitItem, who: str) -> RateLimitedError:
         free_at = self._limiter.get_window_stats(limit, who).reset_time

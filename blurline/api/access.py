@@ -34,6 +34,11 @@ class Guard:
     rate: RateLimit | None
     open_metrics: bool
 
+    @property
+    def at_once(self) -> bool:
+        """Whether `admit` waits for nothing."""
+        return self.rate is None and not self.admission.on
+
     def admit(self, request: Request, scope: Scope) -> Caller:
         """Who sends the request, who may do so. It may wait for Redis or an issuer of tokens.
 
@@ -77,6 +82,8 @@ async def admitted(
     """
     guard: Guard = request.app.state.guard
     (scope,) = scopes.scopes
+    if guard.at_once:
+        return guard.admit(request, Scope(scope))
     return await run_in_threadpool(guard.admit, request, Scope(scope))
 
 
