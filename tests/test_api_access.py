@@ -13,11 +13,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from fastapi import Request
 from redis import Redis
 
 from blurline.access import jwks
 from blurline.access.apikeys import new_key
 from blurline.access.caller import Caller, Scope
+from blurline.api.access import is_local
 from blurline.api.app import create_app
 from blurline.api.deletion import Deletion
 from blurline.audit import AuditTrail, read_receipt
@@ -601,6 +603,27 @@ def test_without_keys_only_the_machine_itself_is_served_wherever_the_server_list
     app = create_app(settings, pipelines(settings))
     found = asyncio.run(answers(app, address))
     assert [answer.status_code for answer in found] == statuses
+
+
+@pytest.mark.parametrize(
+    ("server", "local"),
+    [
+        (("127.0.0.1", 8000), True),
+        (("::1", 8000), True),
+        (("/run/blurline.sock", None), True),
+        (("192.0.2.7", 8000), False),
+        (("192.0.2.7", None), False),
+        (("0.0.0.0", 8000), False),  # noqa: S104
+        (("localhost.example", 8000), False),
+        (None, False),
+    ],
+)
+def test_v8_3_1_which_requests_come_from_the_machine_itself_no_header_decides(
+    server: tuple[str, int | None] | None, local: bool
+) -> None:
+    headers = [(b"host", b"127.0.0.1"), (b"x-forwarded-for", b"127.0.0.1")]
+    request = Request({"type": "http", "server": server, "headers": headers})
+    assert is_local(request) is local
 
 
 def test_without_keys_everything_belongs_to_nobody(
