@@ -31,6 +31,8 @@ WORKDIR /app
 USER 10001:10001
 
 FROM runtime AS api
+# What uvicorn is told below: the API does not start on it unless it is said who may come in.
+ENV HOST=0.0.0.0
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=10s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=5)"]

@@ -67,9 +67,9 @@ class Outcome(StrEnum):
 class Event:
     """Something that was done to a job's objects.
 
-    `actor` is a part of the service or the id of a key, such as `sweeper` or `api`: lower case
-    letters, digits and hyphens. Other texts are a ValueError, so that no name, address or file name
-    gets into the trail.
+    `actor` is a part of the service or the id of a caller, such as `sweeper` or `key-camera-7`:
+    lower case letters, digits and hyphens. Other texts are a ValueError, so that no name, address
+    or file name gets into the trail.
     """
 
     event: Action

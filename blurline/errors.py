@@ -79,11 +79,43 @@ class StoreUnavailableError(TemporaryError):
     code = "store_unavailable"
 
 
-class QueueFullError(TemporaryError):
-    """The queue holds as many jobs as it may. `retry_after` is in whole seconds."""
+class AccessUnavailableError(TemporaryError):
+    """Who calls can't be told, since the keys can't be had that would say so."""
 
-    code = "queue_full"
+    code = "access_unavailable"
+
+
+class TooManyError(TemporaryError):
+    """There is too much of something at the moment. `retry_after` is in whole seconds."""
 
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QueueFullError(TooManyError):
+    """The queue holds as many jobs as it may."""
+
+    code = "queue_full"
+
+
+class RateLimitedError(TooManyError):
+    """The caller has sent more requests than it may."""
+
+    code = "rate_limited"
+
+
+class UnauthorizedError(BlurlineError):
+    """The caller is not known: `invalid` if it sent a key or token, but not a good one."""
+
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, invalid: bool = False) -> None:
+        super().__init__(message)
+        self.invalid = invalid
+
+
+class ForbiddenError(BlurlineError):
+    """The caller may not do this."""
+
+    code = "forbidden"

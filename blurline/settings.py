@@ -130,6 +130,45 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    access: Literal["auto", "off"] = Field(
+        "auto",
+        description="Whether callers are asked who they are; auto: as soon as keys or tokens are "
+        "set up, and without them the API serves only its own machine. `off`: everybody who "
+        "reaches it may do everything. See [access](access.md).",
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="File of API keys, a line of name, scopes and sha256 each; `blurline keys new` "
+        "makes them. It is read again when it changes.",
+    )
+    jwt_jwks_url: str | None = Field(
+        None,
+        description="`https://` URL of the keys (JWKS) of whoever issues tokens for this service.",
+    )
+    jwt_key_file: Path | None = Field(
+        None, description="In place of the URL: file of a JWKS, or of one public key as PEM."
+    )
+    jwt_secret_file: Path | None = Field(
+        None,
+        description="In place of the URL: file of a secret of at least 32 bytes, for HS256.",
+    )
+    jwt_issuer: str | None = Field(None, description="What `iss` of a token has to be.")
+    jwt_audience: str | None = Field(
+        None, description="What `aud` of a token has to be, or to have among others."
+    )
+    jwt_scope_claim: str = Field(
+        "scope", min_length=1, description="Claim of a token that holds scopes: a text or a list."
+    )
+    rate_limit: str | None = Field(
+        None,
+        description="Requests that a caller may send, such as `300/minute` or "
+        "`10/second; 5000/day`. Without it there is no limit.",
+    )
+    open_metrics: bool = Field(
+        False,
+        description="Whether `/metrics` is open to everybody; otherwise it asks for `admin` as "
+        "soon as callers are asked who they are.",
+    )
     max_image_bytes: int = Field(
         50_000_000, ge=1, description="Bytes of one picture above which it is answered 413."
     )
@@ -268,6 +307,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "log_level",
+        "access",
         "device",
         "inference_precision",
         "default_style",

@@ -11,6 +11,7 @@ if (!__ENV.PHOTO) {
 const BASE_URL = __ENV.BASE_URL || 'http://127.0.0.1:8000';
 const POLL_SHARE = Number(__ENV.POLL_SHARE || 0.05);
 const JOB_DEADLINE_S = 60;
+const headers = __ENV.API_KEY ? { Authorization: `Bearer ${__ENV.API_KEY}` } : {};
 const photo = http.file(open(__ENV.PHOTO, 'b'), 'photo.jpg', 'image/jpeg');
 
 const accepted = new Rate('uploads_accepted');
@@ -58,7 +59,7 @@ export default function () {
   const answer = http.post(
     `${BASE_URL}/upload`,
     { file: photo },
-    { ...uploadAnswers, tags: { name: 'upload' } },
+    { ...uploadAnswers, headers, tags: { name: 'upload' } },
   );
   const taken = answer.status === 202;
   accepted.add(taken);
@@ -80,7 +81,7 @@ function follow(jobId, began) {
     Date.now() - began < JOB_DEADLINE_S * 1000
   ) {
     sleep(0.5);
-    const answer = http.get(`${BASE_URL}/status/${jobId}`, { tags: { name: 'status' } });
+    const answer = http.get(`${BASE_URL}/status/${jobId}`, { headers, tags: { name: 'status' } });
     status = answer.status === 200 ? answer.json('status') : `${answer.status}`;
   }
   completed.add(status === 'completed');

@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 1280, 720
 PHOTOS = 16
 POLL_SHARE = float(os.environ.get("POLL_SHARE", "0.1"))
 POLL_SECONDS = 0.5
+API_KEY = os.environ.get("API_KEY", "")
 JOB_DEADLINE = 120.0
 LONGEST_PAUSE = 10.0
 
@@ -48,6 +49,8 @@ class Uploader(HttpUser):
 
     def on_start(self) -> None:
         photos()
+        if API_KEY:
+            self.client.headers["Authorization"] = f"Bearer {API_KEY}"
 
     @task
     def upload(self) -> None:

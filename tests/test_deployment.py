@@ -289,6 +289,29 @@ def test_the_keys_that_all_processes_share_are_files_from_outside(target: str) -
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
 
 
+def test_the_api_asks_who_calls_and_only_the_api_knows_the_keys() -> None:
+    assert image_environment("api")["HOST"] == "0.0.0.0"  # noqa: S104
+    place = PurePosixPath(compose_environment("api")["API_KEYS_FILE"])
+    assert place.parent == PurePosixPath("/run/secrets")
+    assert place.name in compose()["services"]["api"]["secrets"]
+    assert place.name not in compose()["services"]["worker"]["secrets"]
+    match = VARIABLE.fullmatch(compose()["secrets"][place.name]["file"])
+    assert match
+    assert match["kind"] == "?"
+    place = PurePosixPath(pod_environment("api")["API_KEYS_FILE"])
+    assert "API_KEYS_FILE" not in pod_environment("worker")
+    mounts = {mount["mountPath"]: mount for mount in container("api")["volumeMounts"]}
+    mount = mounts[str(place.parent)]
+    assert mount["readOnly"] is True
+    assert "subPath" not in mount  # else a key that is withdrawn would stay until a restart
+    (volume,) = (v for v in pods()["api"]["spec"]["volumes"] if v["name"] == mount["name"])
+    assert volume["secret"]["secretName"] == "blurline-access"
+    for environment in (compose_environment("api"), pod_environment("api")):
+        # Prometheus brings no key.
+        assert environment["OPEN_METRICS"] == "true"
+        assert "ACCESS" not in environment
+
+
 # Kubernetes
 
 

@@ -28,7 +28,7 @@ from blurline.jobs.job import (
     failed,
 )
 from blurline.jobs.processor import Processor
-from blurline.jobs.records import Records
+from blurline.jobs.records import Batch, Records
 from blurline.models.load import load_detectors
 from blurline.models.wheels import sha256
 from blurline.queue.connection import connect
@@ -209,8 +209,8 @@ def test_of_many_that_end_a_job_at_once_one_wins(records: Records) -> None:
 def test_a_batch_is_known_until_it_is_deleted(records: Records) -> None:
     batch_id, jobs = str(uuid4()), [str(uuid4()) for _ in range(3)]
     assert records.find_batch(batch_id) is None
-    records.write_batch(batch_id, jobs, 1.0)
-    assert records.find_batch(batch_id) == jobs
+    records.write_batch(batch_id, Batch(jobs, "key-camera"), 1.0)
+    assert records.find_batch(batch_id) == Batch(jobs, "key-camera")
     records.delete_batch(batch_id)
     assert records.find_batch(batch_id) is None
 

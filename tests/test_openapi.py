@@ -20,23 +20,34 @@ from tests.parts import Taking, ended, eventually, upload
 PIPELINES = pipelines(load_settings())
 TARGETS = {target for pipeline in PIPELINES.values() for target in pipeline.targets}
 
+ASKING = {401, 403, 429, 503}
+"""What a route may answer that asks who calls."""
+
 ROUTES = {
-    ("post", "/upload"): {400, 413, 415, 422, 429, 503},
-    ("post", "/batch-upload"): {400, 413, 422, 429, 503},
-    ("get", "/batch/{batch_id}"): {404, 503},
-    ("get", "/status/{job_id}"): {404, 503},
-    ("get", "/result/{job_id}"): {404, 409, 503},
-    ("get", "/certificate/{job_id}"): {404, 409, 503},
-    ("delete", "/jobs/{job_id}"): {404, 503},
-    ("post", "/blur/"): {400, 409, 413, 415, 422, 429, 503},
-    ("get", "/stats"): {503},
-    ("get", "/queue-status"): {503},
+    ("post", "/upload"): {400, 413, 415, 422, *ASKING},
+    ("post", "/batch-upload"): {400, 413, 422, *ASKING},
+    ("get", "/batch/{batch_id}"): {404, *ASKING},
+    ("get", "/status/{job_id}"): {404, *ASKING},
+    ("get", "/result/{job_id}"): {404, 409, *ASKING},
+    ("get", "/certificate/{job_id}"): {404, 409, *ASKING},
+    ("get", "/original/{job_id}"): {404, *ASKING},
+    ("delete", "/jobs/{job_id}"): {404, *ASKING},
+    ("post", "/blur/"): {400, 409, 413, 415, 422, *ASKING},
+    ("get", "/stats"): ASKING,
+    ("get", "/queue-status"): ASKING,
     ("get", "/health"): {503},
-    ("get", "/metrics"): set[int](),
+    ("get", "/metrics"): ASKING,
 }
 """Every route with the statuses of its errors."""
 
-OTHERS = ("/result/{job_id}", "/certificate/{job_id}", "/jobs/{job_id}", "/blur/", "/metrics")
+OTHERS = (
+    "/result/{job_id}",
+    "/certificate/{job_id}",
+    "/original/{job_id}",
+    "/jobs/{job_id}",
+    "/blur/",
+    "/metrics",
+)
 """Paths whose answers are pictures, signed files or text, which have no schema."""
 
 JSON_ROUTES = [route for route in ROUTES if route[1] not in OTHERS]

@@ -20,7 +20,7 @@ from redis import Redis
 from rq.job import Job
 
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
-from blurline.jobs.records import Records
+from blurline.jobs.records import Batch, Records
 from blurline.models.catalogue import find
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import RETRY_SECONDS, TASK, JobQueue, rq_queue
@@ -218,7 +218,7 @@ def test_a_job_that_was_done_in_its_last_try_is_not_called_failed(
 ) -> None:
     play = scene()
     spec = play.submit(small_jpeg)
-    play.records.write_batch(spec.job_id, [spec.job_id], time.time())
+    play.records.write_batch(spec.job_id, Batch([spec.job_id]), time.time())
     for death in (*[begin] * len(RETRY_SECONDS), finish):
         play.next_try()
         play.lose_a_worker(death)
@@ -232,7 +232,7 @@ def test_a_job_that_was_given_up_stays_so_when_its_worker_comes_back(
 ) -> None:
     play = scene(flow := Flow())
     spec = play.submit(small_jpeg)
-    play.records.write_batch(spec.job_id, [spec.job_id], time.time())
+    play.records.write_batch(spec.job_id, Batch([spec.job_id]), time.time())
     for _ in RETRY_SECONDS:
         play.next_try()
         play.lose_a_worker(begin)

@@ -9,6 +9,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.datastructures import FormData, UploadFile
 
 from blurline import __version__, metrics
+from blurline.access.admission import open_admission
+from blurline.access.caller import Caller
+from blurline.access.rate import RateLimit
+from blurline.api.access import Deleter, Guard, OriginalReader, Reader, Submitter, Watcher
 from blurline.api.deletion import Deletion
 from blurline.api.direct import Direct
 from blurline.api.errors import RequestError, install_error_handlers
@@ -22,10 +26,11 @@ from blurline.api.forms import (
 from blurline.api.intake import Choice, Entry, Intake
 from blurline.api.openapi import (
     describe_errors_in_our_shape,
-    errors,
     form_schema,
+    guarded,
     picture_schema,
 )
+from blurline.api.originals import OriginalDesk
 from blurline.api.reports import Reports, checked_id
 from blurline.api.schemas import (
     BatchAnswer,
@@ -68,9 +73,10 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     """The service for these settings; it connects to Redis and the store on first use.
 
     Raises:
-        SettingsError: the store or Redis can't be reached for lack of a usable setting, or what
-            holds for an upload that does not say can't be done.
+        SettingsError: the store or Redis can't be reached for lack of a usable setting, what
+            holds for an upload that does not say can't be done, or nothing says who may come in.
     """
+    admission = open_admission(settings)
     defaults = default_text(settings, default_pipeline(settings, pipelines).targets)
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
     limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
@@ -82,7 +88,9 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         originals, records, queue, reports, pipelines, defaults, limits, settings.max_queue_size
     )
     key = load_signing_key(settings.signing_key, settings.data_dir)
-    deletion = Deletion(store, originals, records, queue, AuditTrail(store), key)
+    trail = AuditTrail(store)
+    deletion = Deletion(store, originals, records, queue, trail, key)
+    desk = OriginalDesk(reports, records, originals, trail)
     direct = Direct(intake, records, store, deletion, settings.blur_wait)
     shared = CollectorRegistry()
     shared.register(SharedCollector(reports, stats, presence))
@@ -94,6 +102,8 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         description="Upload pictures, ask how they go, fetch the blurred ones. Every error has "
         'the shape `{"error": {"code", "message"}}`.',
     )
+    rate = RateLimit(redis, settings.rate_limit) if settings.rate_limit else None
+    app.state.guard = Guard(admission, rate, settings.open_metrics)
     app.add_middleware(RequestMetrics)
     install_error_handlers(app)
 
@@ -102,10 +112,10 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         status_code=202,
         tags=["pictures"],
         summary="Hand in one picture",
-        responses=errors(400, 413, 415, 422, 429, 503),
+        responses=guarded(400, 413, 415, 422),
         openapi_extra=form_schema("file", many=False, pipelines=pipelines, settings=settings),
     )
-    async def upload(request: Request) -> UploadAnswer:
+    async def upload(request: Request, caller: Submitter) -> UploadAnswer:
         async with open_form(request, max_bytes=limits.max_bytes, max_files=1) as form:
             files = files_of(form, "file")
             if len(files) > 1:
@@ -115,7 +125,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             data, filename = await files[0].read(), safe_filename(files[0].filename)
 
             def accept() -> JobSpec:
-                choice = _choose(intake, form, settings, "file")
+                choice = _choose(intake, form, settings, "file", caller)
                 intake.check_places()
                 spec = intake.keep(data, filename, choice)
                 intake.submit_one(spec)
@@ -135,21 +145,21 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         status_code=202,
         tags=["pictures"],
         summary="Hand in many pictures; a bad one does not sink the others",
-        responses=errors(400, 413, 422, 429, 503),
+        responses=guarded(400, 413, 422),
         openapi_extra=form_schema("files", many=True, pipelines=pipelines, settings=settings),
     )
-    async def batch_upload(request: Request) -> BatchAnswer:
+    async def batch_upload(request: Request, caller: Submitter) -> BatchAnswer:
         most = settings.max_batch_files
         most_bytes = settings.max_batch_bytes
         async with open_form(request, max_bytes=most_bytes, max_files=most) as form:
             files = files_of(form, "files")
             if len(files) > most:
                 raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
-            choice = await run_in_threadpool(_choose, intake, form, settings, "files")
+            choice = await run_in_threadpool(_choose, intake, form, settings, "files", caller)
             await run_in_threadpool(intake.check_places)
             entries = await _keep_all(intake, files, choice, limits)
         specs = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
-        batch_id, accepted = await run_in_threadpool(intake.submit_batch, specs)
+        batch_id, accepted = await run_in_threadpool(intake.submit_batch, specs, caller.id)
         taken = {spec.job_id for spec in accepted}
         return BatchAnswer(
             batch_id=batch_id,
@@ -162,19 +172,19 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         "/status/{job_id}",
         tags=["pictures"],
         summary="Where a job is, and its results",
-        responses=errors(404, 503),
+        responses=guarded(404),
     )
-    def status(job_id: str) -> StatusAnswer:
-        return reports.status(job_id)
+    def status(job_id: str, caller: Reader) -> StatusAnswer:
+        return reports.status(job_id, caller)
 
     @app.get(
         "/batch/{batch_id}",
         tags=["pictures"],
         summary="How far a batch is",
-        responses=errors(404, 503),
+        responses=guarded(404),
     )
-    def batch(batch_id: str) -> BatchProgress:
-        return reports.batch(batch_id)
+    def batch(batch_id: str, caller: Reader) -> BatchProgress:
+        return reports.batch(batch_id, caller)
 
     @app.get(
         "/result/{job_id}",
@@ -183,11 +193,11 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         response_class=Response,
         responses={
             200: {"content": {kind.written.content_type: {} for kind in Kind}},
-            **errors(404, 409, 503),
+            **guarded(404, 409),
         },
     )
-    def result(job_id: str) -> Response:
-        record = reports.record(job_id)
+    def result(job_id: str, caller: Reader) -> Response:
+        record = reports.record(job_id, caller)
         picture = store.get(keys.processed(record.job_id, record.kind))
         if picture is None:
             raise RequestError("the picture is not in the store any more", code="not_found")
@@ -199,25 +209,40 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         tags=["pictures"],
         summary="The signed certificate of the blurred picture",
         response_class=Response,
-        responses={200: {"content": {"application/json": {}}}, **errors(404, 409, 503)},
+        responses={200: {"content": {"application/json": {}}}, **guarded(404, 409)},
     )
-    def certificate(job_id: str) -> Response:
-        record = reports.record(job_id)
+    def certificate(job_id: str, caller: Reader) -> Response:
+        record = reports.record(job_id, caller)
         # The bytes as they were signed: any other spelling of the same JSON would not verify.
         content = store.get(keys.certificate(record.job_id))
         if content is None:
             raise RequestError("the certificate is not in the store any more", code="not_found")
         return Response(content, media_type="application/json")
 
+    @app.get(
+        "/original/{job_id}",
+        tags=["pictures"],
+        summary="The picture as it was sent; each time is noted in the audit trail",
+        description="Only for callers with the scope `read:original`, which no other one includes. "
+        "While the service asks nobody who they are, it answers 403.",
+        response_class=Response,
+        responses={200: {"content": {kind.content_type: {} for kind in Kind}}, **guarded(404)},
+    )
+    def original(job_id: str, caller: OriginalReader) -> Response:
+        picture, kind = desk.read(job_id, caller)
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+        return Response(picture, media_type=kind.content_type, headers=headers)
+
     @app.delete(
         "/jobs/{job_id}",
         tags=["pictures"],
         summary="Delete all that is kept of a job; the answer is a signed receipt",
         response_class=Response,
-        responses={200: {"content": {"application/json": {}}}, **errors(404, 503)},
+        responses={200: {"content": {"application/json": {}}}, **guarded(404)},
     )
-    def delete(job_id: str) -> Response:
-        receipt = deletion.delete(checked_id(job_id, "job"))
+    def delete(job_id: str, caller: Deleter) -> Response:
+        owner = reports.owner(job_id, caller)
+        receipt = deletion.delete(checked_id(job_id, "job"), actor=caller.id, owner=owner)
         return Response(receipt, media_type="application/json")
 
     @app.post(
@@ -227,27 +252,26 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         response_class=Response,
         responses={
             200: {"content": {kind.written.content_type: {} for kind in Kind}},
-            **errors(400, 409, 413, 415, 422, 429, 503),
+            **guarded(400, 409, 413, 415, 422),
         },
         openapi_extra=picture_schema("picture"),
     )
-    async def blur(request: Request) -> Response:
+    async def blur(request: Request, caller: Submitter) -> Response:
         async with open_form(request, max_bytes=limits.max_bytes, max_files=1) as form:
             files = files_of(form, "picture")
             if len(files) > 1:
                 raise RequestError("send one picture at a time", code="too_many_files")
             data, filename = await files[0].read(), safe_filename(files[0].filename)
-        picture, kind = await direct.blur(data, filename, OptionText(metadata="keep"))
+        text = OptionText(metadata="keep")
+        picture, kind = await direct.blur(data, filename, text, caller.id)
         return Response(picture, media_type=kind.content_type)
 
-    @app.get("/stats", tags=["service"], summary="The service in figures", responses=errors(503))
-    def stats_route() -> StatsAnswer:
+    @app.get("/stats", tags=["service"], summary="The service in figures", responses=guarded())
+    def stats_route(caller: Reader) -> StatsAnswer:
         return reports.stats()
 
-    @app.get(
-        "/queue-status", tags=["service"], summary="What waits and runs", responses=errors(503)
-    )
-    def queue_status() -> QueueAnswer:
+    @app.get("/queue-status", tags=["service"], summary="What waits and runs", responses=guarded())
+    def queue_status(caller: Reader) -> QueueAnswer:
         return reports.queue()
 
     @app.get(
@@ -261,8 +285,14 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         response.status_code = 503 if answer.status == "down" else 200
         return answer
 
-    @app.get("/metrics", tags=["service"], summary="Prometheus metrics", response_class=Response)
-    def prometheus() -> Response:
+    @app.get(
+        "/metrics",
+        tags=["service"],
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses=guarded(),
+    )
+    def prometheus(caller: Watcher) -> Response:
         page = generate_latest(metrics.REGISTRY) + generate_latest(shared)
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
@@ -270,11 +300,14 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     return app
 
 
-def _choose(intake: Intake, form: FormData, settings: Settings, files: str) -> Choice:
+def _choose(
+    intake: Intake, form: FormData, settings: Settings, files: str, caller: Caller
+) -> Choice:
     """The form's options, with the settings' defaults for what it leaves out or leaves empty."""
     check_fields(form, {files, "pipeline", *NAMES})
     pipeline = text_of(form, "pipeline").lower() or settings.default_pipeline
-    return intake.choose(pipeline, OptionText(**{name: text_of(form, name) for name in NAMES}))
+    text = OptionText(**{name: text_of(form, name) for name in NAMES})
+    return intake.choose(pipeline, text, caller.id)
 
 
 async def _keep_all(

@@ -23,6 +23,7 @@ from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault
 
 ACTOR = "api"
+"""Who deletes where nobody is asked who they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +37,27 @@ class Deletion:
     trail: AuditTrail
     key: SigningKey
 
-    def delete(self, job_id: str) -> bytes:
+    def delete(self, job_id: str, *, actor: str | None = None, owner: str | None = None) -> bytes:
         """Remove original, result, certificate, record and queue entry; the signed receipt's file.
 
         A mark stays in the record's place, so that a worker that runs the job at this moment can't
         bring it back. Of a job that is unknown, or deleted already, the receipt says that nothing
         was removed.
 
+        Args:
+            actor: id of the caller that asked for it, for the audit trail.
+            owner: id of the caller whose job it is, so that it is still known half-way.
+
         Raises:
             QueueUnavailableError, StoreUnavailableError: not everything may be gone yet; ask again.
         """
         originals = [kind for kind in Kind if self._has(keys.original(job_id, kind))]
-        recorded, queued = self.records.find(job_id) is not None, self.queue.forget(job_id)
-        if originals or recorded or queued:
+        recorded = self.records.find(job_id) is not None
+        if owner is not None:
+            # Before the queue forgets whose job it is: the owner may have to ask again.
+            self.records.delete(job_id, owner)
+        queued = self.queue.forget(job_id)
+        if owner is None and (originals or recorded or queued):
             # First of all: a worker that ends from now on removes what it wrote by itself.
             self.records.delete(job_id)
         for kind in originals:
@@ -60,7 +69,7 @@ class Deletion:
             "record": recorded,
             "queue entry": queued,
         }
-        line = self.trail.append(_events(job_id, removed))
+        line = self.trail.append(_events(job_id, actor or ACTOR, removed))
         receipt = DeletionReceipt(
             job_id=job_id,
             time=utc_text(datetime.now(UTC)),
@@ -85,13 +94,13 @@ WRITTEN = tuple(dict.fromkeys(kind.written for kind in Kind))
 """The kinds that results have."""
 
 
-def _events(job_id: str, removed: Mapping[str, bool]) -> list[Event]:
+def _events(job_id: str, actor: str, removed: Mapping[str, bool]) -> list[Event]:
     actions = {
         "original": Action.ORIGINAL_DELETED,
         "result": Action.RESULT_DELETED,
         "record": Action.METADATA_DELETED,
     }
     return [
-        Event(action, job_id, ACTOR, Outcome.DONE if removed[name] else Outcome.ABSENT)
+        Event(action, job_id, actor, Outcome.DONE if removed[name] else Outcome.ABSENT)
         for name, action in actions.items()
     ]

@@ -38,7 +38,9 @@ class Direct:
     deletion: Deletion
     patience: float
 
-    async def blur(self, data: bytes, filename: str, text: OptionText) -> tuple[bytes, Kind]:
+    async def blur(
+        self, data: bytes, filename: str, text: OptionText, owner: str | None = None
+    ) -> tuple[bytes, Kind]:
         """The redacted picture and its kind. While it waits it holds no thread.
 
         Raises:
@@ -47,22 +49,25 @@ class Direct:
                 job is deleted, and the caller may send the picture again later.
             QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
         """
-        spec = await run_in_threadpool(self._hand_in, data, filename, text)
+        spec = await run_in_threadpool(self._hand_in, data, filename, text, owner)
         deadline, wait = time.monotonic() + self.patience, FIRST_WAIT
         while (record := await run_in_threadpool(self.records.find, spec.job_id)) is None:
             if time.monotonic() > deadline:
-                await run_in_threadpool(self.deletion.delete, spec.job_id)
+                await run_in_threadpool(self._give_up, spec)
                 raise RequestError("the picture was not done in time; try again later", code="busy")
             await asyncio.sleep(wait)
             wait = min(LONGEST_WAIT, 1.5 * wait)
         return await run_in_threadpool(self._take_out, spec, record)
 
-    def _hand_in(self, data: bytes, filename: str, text: OptionText) -> JobSpec:
-        choice = self.intake.choose(PIPELINE, text)
+    def _hand_in(self, data: bytes, filename: str, text: OptionText, owner: str | None) -> JobSpec:
+        choice = self.intake.choose(PIPELINE, text, owner)
         self.intake.check_places()
         spec = self.intake.keep(data, filename, choice)
         self.intake.submit_one(spec)
         return spec
+
+    def _give_up(self, spec: JobSpec) -> None:
+        self.deletion.delete(spec.job_id, actor=spec.owner, owner=spec.owner)
 
     def _take_out(self, spec: JobSpec, record: JobRecord) -> tuple[bytes, Kind]:
         """The picture of a job that has ended; what was kept for it is removed."""

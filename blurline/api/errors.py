@@ -8,12 +8,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from blurline.errors import BlurlineError, QueueFullError
+from blurline.errors import BlurlineError, TooManyError, UnauthorizedError
 
 STATUS_OF_CODE = {
     "no_file": 400,
     "not_an_image": 400,
     "bad_request": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "not_ready": 409,
@@ -26,8 +28,10 @@ STATUS_OF_CODE = {
     "bad_option": 422,
     "model_missing": 422,
     "queue_full": 429,
+    "rate_limited": 429,
     "queue_unavailable": 503,
     "store_unavailable": 503,
+    "access_unavailable": 503,
     "busy": 503,
 }
 """The HTTP status of each error code that a request can be answered with; all others are 500."""
@@ -48,8 +52,11 @@ def error_response(error: BlurlineError) -> JSONResponse:
     """The answer to a request that ended in `error`."""
     status = STATUS_OF_CODE.get(error.code, 500)
     headers = {}
-    if isinstance(error, QueueFullError):
+    if isinstance(error, TooManyError):
         headers["Retry-After"] = str(error.retry_after)
+    elif isinstance(error, UnauthorizedError):
+        # RFC 6750, 3.1: who has sent nothing is not told of an error.
+        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if error.invalid else "Bearer"
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_SECONDS)
     content = {"error": {"code": error.code, "message": error.message}}

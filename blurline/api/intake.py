@@ -17,7 +17,7 @@ from blurline.errors import (
 )
 from blurline.imaging.header import Limits, read_header
 from blurline.jobs.job import JobError, JobSpec
-from blurline.jobs.records import Records
+from blurline.jobs.records import Batch, Records
 from blurline.queue.jobqueue import JobQueue
 from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, options_of
@@ -33,10 +33,11 @@ LONGEST_RETRY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A pipeline with the options that a caller chose for it."""
+    """A pipeline with the options that a caller chose for it, and that caller's id."""
 
     pipeline: Pipeline
     options: Options
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ class Intake:
         self._limits = limits
         self._capacity = capacity
 
-    def choose(self, pipeline: str, text: OptionText) -> Choice:
-        """The caller's words as a choice that can be served.
+    def choose(self, pipeline: str, text: OptionText, owner: str | None = None) -> Choice:
+        """The caller's words as a choice that can be served; the job will belong to `owner`.
 
         Raises:
             OptionError: an unknown pipeline, or options that `options_of` refuses.
@@ -85,7 +86,7 @@ class Intake:
         loaded = self._reports.loaded_models()
         if loaded is not None:
             chosen.check_models(options, loaded)
-        return Choice(chosen, options)
+        return Choice(chosen, options, owner)
 
     def check_places(self) -> None:
         """Return if the queue takes another job, so that nothing is stored in vain.
@@ -115,6 +116,7 @@ class Intake:
             submitted_at=time.time(),
             pipeline=choice.pipeline.name,
             options=choice.options,
+            owner=choice.owner,
         )
         try:
             self._originals.put(job_id, header.kind, data)
@@ -160,8 +162,10 @@ class Intake:
         if not self.submit([spec]):
             raise self._full()
 
-    def submit_batch(self, specs: Sequence[JobSpec]) -> tuple[str, list[JobSpec]]:
-        """Queue the jobs of a batch.
+    def submit_batch(
+        self, specs: Sequence[JobSpec], owner: str | None = None
+    ) -> tuple[str, list[JobSpec]]:
+        """Queue the jobs of a batch, which may be none.
 
         Returns:
             The batch's id, and the jobs that found a place in the queue.
@@ -171,7 +175,7 @@ class Intake:
         """
         batch_id, now = str(uuid4()), time.time()
         try:
-            self._records.write_batch(batch_id, [spec.job_id for spec in specs], now)
+            self._records.write_batch(batch_id, _batch(specs, owner), now)
         except TemporaryError:
             self.forget(specs)
             raise
@@ -183,7 +187,7 @@ class Intake:
         if len(accepted) < len(specs):
             # The jobs are queued, so the caller has to hear of them even if the store is away now.
             with suppress(TemporaryError):
-                self._records.write_batch(batch_id, [spec.job_id for spec in accepted], now)
+                self._records.write_batch(batch_id, _batch(accepted, owner), now)
         return batch_id, accepted
 
     def forget(self, specs: Sequence[JobSpec]) -> None:
@@ -205,3 +209,7 @@ class Intake:
         if estimate is None:
             return LONGEST_RETRY_SECONDS
         return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(estimate * RETRY_SHARE)))
+
+
+def _batch(specs: Sequence[JobSpec], owner: str | None) -> Batch:
+    return Batch([spec.job_id for spec in specs], owner)

@@ -45,6 +45,11 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def guarded(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route that asks who calls: those of every such route, and these."""
+    return errors(*sorted({*statuses, 401, 403, 429, 503}))
+
+
 def form_schema(
     field: str, *, many: bool, pipelines: Mapping[str, Pipeline], settings: Settings
 ) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import psutil
 
+from blurline.access.caller import Caller
 from blurline.api.errors import RequestError
 from blurline.api.schemas import (
     BatchJob,
@@ -68,15 +69,16 @@ class Reports:
         self._process = psutil.Process()
         self._models: tuple[float, frozenset[str] | None] = (-MODELS_SECONDS, None)
 
-    def status(self, job_id: str) -> StatusAnswer:
+    def status(self, job_id: str, caller: Caller) -> StatusAnswer:
         """Where the job is: by the queue while it runs, by its record once it has ended.
 
         Raises:
-            RequestError: `not_found`, neither of them knows the job.
+            RequestError: `not_found`, neither of them knows the job, or it is another caller's.
         """
         job_id = checked_id(job_id, "job")
         state, away = self._state(job_id)
         if state is not None and not state.status.ended:
+            _check_owner(caller, state.owner)
             return StatusAnswer(
                 job_id=job_id,
                 status=state.status,
@@ -86,10 +88,12 @@ class Reports:
             )
         record = self._records.find(job_id)
         if record is not None:
+            _check_owner(caller, record.owner)
             return _answer(record)
         if away is not None:
             raise away
         if state is not None and state.status is JobStatus.FAILED:
+            _check_owner(caller, state.owner)
             return StatusAnswer(
                 job_id=job_id,
                 status=JobStatus.FAILED,
@@ -97,33 +101,51 @@ class Reports:
                 results=None,
                 error=ErrorBody(code=GIVEN_UP.code, message=GIVEN_UP.message),
             )
-        raise RequestError("there is no job of that id", code="not_found")
+        raise _unknown("job")
 
-    def record(self, job_id: str) -> JobRecord:
+    def record(self, job_id: str, caller: Caller) -> JobRecord:
         """The record of a completed job.
 
         Raises:
-            RequestError: `not_found`, `not_ready` or `job_failed`.
+            RequestError: `not_found`, also for another caller's, `not_ready` or `job_failed`.
         """
         job_id = checked_id(job_id, "job")
         record = self._records.find(job_id)
         if record is None:
-            self.status(job_id)  # says so if there is no such job
+            self.status(job_id, caller)  # says so if there is no such job
             raise RequestError("the job is not completed yet", code="not_ready")
+        _check_owner(caller, record.owner)
         if record.error is not None:
             raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
         return record
 
-    def batch(self, batch_id: str) -> BatchProgress:
+    def owner(self, job_id: str, caller: Caller) -> str | None:
+        """Whose the job is; for a caller who sees all, None, and the job need not exist.
+
+        Raises:
+            RequestError: `not_found`, it is another caller's, or nothing says whose it is.
+        """
+        job_id = checked_id(job_id, "job")
+        if caller.sees_all:
+            return None
+        owner = self._records.owner(job_id)
+        if owner is None and (state := self._queue.states([job_id])[0]) is not None:
+            owner = state.owner
+        _check_owner(caller, owner)
+        return owner
+
+    def batch(self, batch_id: str, caller: Caller) -> BatchProgress:
         """How far the batch is.
 
         Raises:
-            RequestError: `not_found`.
+            RequestError: `not_found`, also for another caller's.
         """
         batch_id = checked_id(batch_id, "batch")
-        job_ids = self._records.find_batch(batch_id)
-        if job_ids is None:
-            raise RequestError("there is no batch of that id", code="not_found")
+        found = self._records.find_batch(batch_id)
+        if found is None:
+            raise _unknown("batch")
+        _check_owner(caller, found.owner, "batch")
+        job_ids = found.job_ids
         try:
             states = self._queue.states(job_ids)
         except QueueUnavailableError:
@@ -258,6 +280,16 @@ class Reports:
         return ProcessUse(name="api", cpu_percent=self._process.cpu_percent(), memory_bytes=memory)
 
 
+def _check_owner(caller: Caller, owner: str | None, noun: str = "job") -> None:
+    """Return if the caller may know of it; others are answered as if there were none."""
+    if not caller.sees(owner):
+        raise _unknown(noun)
+
+
+def _unknown(noun: str) -> RequestError:
+    return RequestError(f"there is no {noun} of that id", code="not_found")
+
+
 def _answer(record: JobRecord) -> StatusAnswer:
     error = record.error
     return StatusAnswer(
@@ -301,5 +333,5 @@ def checked_id(text: str, noun: str) -> str:
         RequestError: `not_found`.
     """
     if not UUID.fullmatch(text.lower()):
-        raise RequestError(f"there is no {noun} of that id", code="not_found")
+        raise _unknown(noun)
     return text.lower()

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from blurline.access.admission import SETTINGS as ACCESS_SETTINGS
 from blurline.cli.contact_sheet import contact_sheet
 from blurline.cli.pictures import pictures_in
 from blurline.models.wheels import WheelMember
@@ -71,7 +72,8 @@ def run_demo(photos: Path | None, output: Path, settings: Settings) -> int:
             update={"data_dir": data_dir, "redis_url": None, "s3_bucket": None, "store_url": None}
         )
         # Empty values are as good as unset, so the demo never touches a real queue or bucket.
-        isolated = dict.fromkeys(("S3_BUCKET", "STORE_URL", CONFIG_VARIABLE), "")
+        outside = ("s3_bucket", "store_url", CONFIG_VARIABLE, "rate_limit", *ACCESS_SETTINGS)
+        isolated = {name.upper(): "" for name in outside}
         with console.status("starting queue, API and worker"):
             stack = cleanup.enter_context(running_stack(own, {**isolated, "LOG_LEVEL": "warning"}))
         console.print(f"the service runs at {stack.url}")

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from blurline import __version__
+from blurline.access.admission import open_admission
+from blurline.cli import keys
 from blurline.cli.demo import run_demo
 from blurline.cli.evaluate import Request, evaluate_sets
 from blurline.cli.redact import redact_all
@@ -34,6 +36,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The networks: list them, fetch them.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.add_typer(keys.app, name="keys")
 messages = Console(stderr=True)
 
 
@@ -246,6 +249,7 @@ def up(
     """
     settings = _settings(port=port, host=host, data_dir=data_dir, num_workers=workers)
     _check_defaults(settings)
+    open_admission(settings)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _pull_missing(settings)

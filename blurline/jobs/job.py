@@ -30,7 +30,8 @@ class JobStatus(StrEnum):
 class JobSpec:
     """A picture to be treated, as it waits in the queue: names and options, never pixels.
 
-    `submitted_at` is in seconds since the epoch, `file_size` in bytes.
+    `submitted_at` is in seconds since the epoch, `file_size` in bytes. `owner` is the id of the
+    caller that handed it in, None where nobody was asked.
     """
 
     job_id: str
@@ -41,6 +42,7 @@ class JobSpec:
     submitted_at: float
     pipeline: str
     options: Options
+    owner: str | None = None
 
     def to_message(self) -> dict[str, Any]:
         """The job as plain JSON values."""
@@ -81,7 +83,7 @@ class JobRecord:
     """How a job ended. It is written once, last of all, and is what makes a result visible.
 
     `updated_at` and `submitted_at` are in seconds since the epoch. `results` is None for a job
-    that failed, `error` for one that was completed.
+    that failed, `error` for one that was completed. `owner` is the `JobSpec`'s.
     """
 
     job_id: str
@@ -94,6 +96,7 @@ class JobRecord:
     kind: Kind
     results: dict[str, Any] | None
     error: JobError | None
+    owner: str | None = None
 
     def to_json(self) -> bytes:
         """The record as UTF-8 JSON."""
@@ -185,4 +188,5 @@ def _record(
         kind=spec.kind,
         results=results,
         error=error,
+        owner=spec.owner,
     )

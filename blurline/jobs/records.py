@@ -1,14 +1,24 @@
 """Records of ended jobs and lists of batches, kept in the store."""
 
 import json
+from dataclasses import dataclass
 
 from blurline.jobs.job import JobRecord
 from blurline.storage import keys
 from blurline.storage.store import Store
 
 JSON = "application/json"
-DELETED = b'{"deleted":true}'
-"""What stands in place of the record of a job that was deleted; it says nothing of the job."""
+DELETED = b'{"deleted":true'
+"""How what stands in place of the record of a deleted job begins: it says nothing of the job, but
+whose it was, so that its owner may ask for the deletion again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Ids of a batch's jobs in the order of their upload, and the id of the caller that owns it."""
+
+    job_ids: list[str]
+    owner: str | None = None
 
 
 class Records:
@@ -24,7 +34,17 @@ class Records:
             StoreUnavailableError: the store does not answer.
         """
         data = self._store.get(keys.record(job_id))
-        return None if data is None or data == DELETED else JobRecord.from_json(data)
+        return None if data is None or data.startswith(DELETED) else JobRecord.from_json(data)
+
+    def owner(self, job_id: str) -> str | None:
+        """Whose the job is or was; None if it has not ended, or belongs to nobody.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        data = self._store.get(keys.record(job_id))
+        found: str | None = None if data is None else json.loads(data).get("owner")
+        return found
 
     def is_deleted(self, job_id: str) -> bool:
         """Whether the job was deleted.
@@ -32,15 +52,17 @@ class Records:
         Raises:
             StoreUnavailableError: the store does not answer.
         """
-        return self._store.get(keys.record(job_id)) == DELETED
+        return (self._store.get(keys.record(job_id)) or b"").startswith(DELETED)
 
-    def delete(self, job_id: str) -> None:
+    def delete(self, job_id: str, owner: str | None = None) -> None:
         """Put a mark in the record's place, so that no worker writes it (again) later.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
-        self._store.put(keys.record(job_id), DELETED, JSON)
+        mark = {"deleted": True} if owner is None else {"deleted": True, "owner": owner}
+        content = json.dumps(mark, separators=(",", ":")).encode()
+        self._store.put(keys.record(job_id), content, JSON)
 
     def commit(self, record: JobRecord) -> bool:
         """Make the record the job's end; False if the job had ended before and stays as it was.
@@ -53,14 +75,22 @@ class Records:
         """
         return self._store.create(keys.record(record.job_id), record.to_json(), JSON)
 
-    def find_batch(self, batch_id: str) -> list[str] | None:
-        """Ids of the batch's jobs in the order of their upload, or None for an unknown batch."""
+    def find_batch(self, batch_id: str) -> Batch | None:
+        """The batch, or None for one that is unknown."""
         data = self._store.get(keys.batch(batch_id))
-        return None if data is None else list(json.loads(data)["jobs"])
+        if data is None:
+            return None
+        content = json.loads(data)
+        return Batch(list(content["jobs"]), content.get("owner"))
 
-    def write_batch(self, batch_id: str, job_ids: list[str], submitted_at: float) -> None:
-        """Keep which jobs make up the batch."""
-        content = {"batch_id": batch_id, "submitted_at": submitted_at, "jobs": job_ids}
+    def write_batch(self, batch_id: str, batch: Batch, submitted_at: float) -> None:
+        """Keep which jobs make up the batch, and whose it is."""
+        content = {
+            "batch_id": batch_id,
+            "submitted_at": submitted_at,
+            "jobs": batch.job_ids,
+            "owner": batch.owner,
+        }
         self._store.put(keys.batch(batch_id), json.dumps(content).encode(), JSON)
 
     def delete_batch(self, batch_id: str) -> None:

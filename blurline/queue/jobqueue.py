@@ -1,5 +1,6 @@
 """The queue as its callers see it: jobs go in, their state comes out."""
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,10 +41,11 @@ STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """Where a job is, and since when in seconds since the epoch."""
+    """Where a job is, since when in seconds since the epoch, and whose it is."""
 
     status: JobStatus
     updated_at: float
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class JobQueue:
     @answering()
     def states(self, job_ids: Iterable[str]) -> list[JobState | None]:
         """The state of each job, None for one that Redis does not know (any more)."""
-        fields = ("status", "enqueued_at", "started_at", "ended_at")
+        fields = ("status", "enqueued_at", "started_at", "ended_at", "meta")
         pipeline = self.redis.pipeline(transaction=False)
         for job_id in job_ids:
             pipeline.hmget(Job.key_for(job_id), *fields)
@@ -165,6 +167,8 @@ class JobQueue:
             failure_ttl=settings.failure_ttl,
             # rq's own description would repeat all arguments, the file's name included.
             description=spec.pipeline,
+            # Beside the message, which is packed, so that who asks for a job is told apart quickly.
+            meta=None if spec.owner is None else {"owner": spec.owner},
             retry=RetryPolicy(max=len(RETRY_SECONDS), interval=list(RETRY_SECONDS)),
         )
 
@@ -175,14 +179,19 @@ def rq_queue(redis: Redis, settings: Settings) -> Queue:
 
 
 def _state(
-    status: bytes | None, enqueued: bytes | None, started: bytes | None, ended: bytes | None
+    status: bytes | None,
+    enqueued: bytes | None,
+    started: bytes | None,
+    ended: bytes | None,
+    meta: bytes | None,
 ) -> JobState | None:
     """The state from the fields of rq's hash of a job."""
     if status is None:
         return None
     known = STATUS[RqStatus(status.decode())]
     since = {JobStatus.SUBMITTED: enqueued, JobStatus.PROCESSING: started}.get(known, ended)
-    return JobState(known, _seconds(since or enqueued))
+    owner = json.loads(meta).get("owner") if meta else None
+    return JobState(known, _seconds(since or enqueued), owner)
 
 
 def _seconds(timestamp: bytes | None) -> float:

@@ -67,7 +67,9 @@ def running_stack(settings: Settings, environment: dict[str, str]) -> Iterator[S
                 folder = path.parent if path.parent != data_dir else None
                 redis_url = f"unix://{path}"
                 queue = _start_valkey(supervisor, data_dir, path, lock)
-            shared = {**environment, "REDIS_URL": redis_url, "DATA_DIR": str(data_dir)}
+            # The API has to know its address, since other rules hold where others can reach it.
+            own = {"REDIS_URL": redis_url, "DATA_DIR": str(data_dir), "HOST": settings.host}
+            shared = {**environment, **own}
             api = supervisor.start(_api(listener, shared))
             workers = tuple(
                 supervisor.start(_worker(number, settings, shared))
