@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blurline import __version__
+from blurline.cli.audit import audit_app
 from blurline.cli.demo import run_demo
 from blurline.cli.evaluate import Request, evaluate_sets
 from blurline.cli.redact import redact_all
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The networks: list them, fetch them.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.add_typer(audit_app, name="audit")
 messages = Console(stderr=True)
 
 
