@@ -7,10 +7,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.datastructures import FormData, UploadFile
+from starlette.middleware.cors import CORSMiddleware
 
 from blurline import __version__, metrics
 from blurline.api.deletion import Deletion
 from blurline.api.direct import Direct
+from blurline.api.docs import install_docs
+from blurline.api.envelope import REQUEST_ID, Envelope, LastResort
 from blurline.api.errors import RequestError, install_error_handlers
 from blurline.api.forms import (
     check_fields,
@@ -93,9 +96,23 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         summary="Blurs faces and number plates in pictures, then lists the objects that are left.",
         description="Upload pictures, ask how they go, fetch the blurred ones. Every error has "
         'the shape `{"error": {"code", "message"}}`.',
+        docs_url=None,
+        redoc_url=None,
     )
+    # The last one is the outermost.
+    app.add_middleware(LastResort)
     app.add_middleware(RequestMetrics)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", REQUEST_ID),
+            expose_headers=("Retry-After", REQUEST_ID),
+        )
+    app.add_middleware(Envelope)
     install_error_handlers(app)
+    install_docs(app)
 
     @app.post(
         "/upload",
@@ -191,8 +208,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         picture = store.get(keys.processed(record.job_id, record.kind))
         if picture is None:
             raise RequestError("the picture is not in the store any more", code="not_found")
-        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
-        return Response(picture, media_type=record.kind.written.content_type, headers=headers)
+        return Response(picture, media_type=record.kind.written.content_type)
 
     @app.get(
         "/certificate/{job_id}",

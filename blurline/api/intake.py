@@ -18,6 +18,7 @@ from blurline.errors import (
 from blurline.imaging.header import Limits, read_header
 from blurline.jobs.job import JobError, JobSpec
 from blurline.jobs.records import Records
+from blurline.log import subject
 from blurline.queue.jobqueue import JobQueue
 from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, options_of
@@ -115,6 +116,7 @@ class Intake:
             submitted_at=time.time(),
             pipeline=choice.pipeline.name,
             options=choice.options,
+            request_id=subject("request_id"),
         )
         try:
             self._originals.put(job_id, header.kind, data)

@@ -30,7 +30,8 @@ class JobStatus(StrEnum):
 class JobSpec:
     """A picture to be treated, as it waits in the queue: names and options, never pixels.
 
-    `submitted_at` is in seconds since the epoch, `file_size` in bytes.
+    `submitted_at` is in seconds since the epoch, `file_size` in bytes. `request_id` is of the
+    request that handed it in, for the log.
     """
 
     job_id: str
@@ -41,6 +42,7 @@ class JobSpec:
     submitted_at: float
     pipeline: str
     options: Options
+    request_id: str = ""
 
     def to_message(self) -> dict[str, Any]:
         """The job as plain JSON values."""

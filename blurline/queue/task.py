@@ -79,6 +79,8 @@ class JobRunner:
         won = self._records.commit(record)
         if won:
             metrics.JOBS.labels(record.status.value).inc()
+            why = f" ({record.error.code})" if record.error else ""
+            log.info("job %s: %s%s", record.job_id, record.status, why)
             try:
                 self._stats.record(record)
             except QueueUnavailableError:
