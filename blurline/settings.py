@@ -264,8 +264,22 @@ class Settings(BaseSettings):
     worker_metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of a worker's own `/metrics`; 0: none."
     )
-    cors_origins: str = Field(
-        "",
+    webhook_secret: str | None = Field(
+        None,
+        repr=False,
+        description="Secret that signs webhooks, base64 of 24 to 64 bytes, the same for API and "
+        "workers: see [webhooks](webhooks.md). Without it none are sent.",
+    )
+    webhook_allow_http: bool = Field(
+        False, description="Whether webhooks may go to `http://` URLs too."
+    )
+    webhook_allowed_networks: str | None = Field(
+        None,
+        description="Networks of your own that webhooks may go to, besides public addresses, "
+        "comma-separated, such as `10.20.0.0/16`.",
+    )
+    cors_origins: str | None = Field(
+        None,
         description="Origins whose pages may use the API from a browser, comma-separated, such as "
         "`https://photos.example.org`; `*` for all. Without it none may.",
     )
@@ -310,7 +324,7 @@ class Settings(BaseSettings):
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins of `CORS_ORIGINS`."""
-        return _parts(self.cors_origins)
+        return _parts(self.cors_origins or "")
 
     @classmethod
     def settings_customise_sources(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -46,6 +47,7 @@ from blurline.audit import AuditTrail
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.header import Limits, too_many_bytes
 from blurline.imaging.kind import Kind
+from blurline.jobs.callback import callback_of, webhooks_of
 from blurline.jobs.job import JobError, JobSpec, JobStatus
 from blurline.jobs.records import Records
 from blurline.queue.connection import DEFAULT_URL, connect
@@ -75,6 +77,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             holds for an upload that does not say can't be done.
     """
     defaults = default_text(settings, default_pipeline(settings, pipelines).targets)
+    webhooks_of(settings)  # so that a wrong setting ends the start, not an upload
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
     limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
     records, queue = Records(store), JobQueue(redis, settings)
@@ -288,9 +291,10 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
 
 def _choose(intake: Intake, form: FormData, settings: Settings, files: str) -> Choice:
     """The form's options, with the settings' defaults for what it leaves out or leaves empty."""
-    check_fields(form, {files, "pipeline", *NAMES})
+    check_fields(form, {files, "pipeline", "callback_url", *NAMES})
     pipeline = text_of(form, "pipeline").lower() or settings.default_pipeline
-    return intake.choose(pipeline, OptionText(**{name: text_of(form, name) for name in NAMES}))
+    choice = intake.choose(pipeline, OptionText(**{name: text_of(form, name) for name in NAMES}))
+    return replace(choice, callback_url=callback_of(text_of(form, "callback_url"), settings))
 
 
 async def _keep_all(

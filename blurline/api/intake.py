@@ -34,10 +34,11 @@ LONGEST_RETRY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A pipeline with the options that a caller chose for it."""
+    """A pipeline with the options that a caller chose for it, and where to report the end to."""
 
     pipeline: Pipeline
     options: Options
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class Intake:
             pipeline=choice.pipeline.name,
             options=choice.options,
             request_id=subject("request_id"),
+            callback_url=choice.callback_url,
         )
         try:
             self._originals.put(job_id, header.kind, data)

@@ -31,7 +31,7 @@ class JobSpec:
     """A picture to be treated, as it waits in the queue: names and options, never pixels.
 
     `submitted_at` is in seconds since the epoch, `file_size` in bytes. `request_id` is of the
-    request that handed it in, for the log.
+    request that handed it in, for the log; `callback_url` is where its end is reported to.
     """
 
     job_id: str
@@ -43,6 +43,7 @@ class JobSpec:
     pipeline: str
     options: Options
     request_id: str = ""
+    callback_url: str | None = None
 
     def to_message(self) -> dict[str, Any]:
         """The job as plain JSON values."""
