@@ -384,9 +384,7 @@ def test_what_is_no_url_to_post_to_is_refused_and_not_repeated(url: str) -> None
     assert "example" not in caught.value.message
 
 
-@pytest.mark.parametrize(
-    "secret", ["short", "whsec_c2hvcnQ=", "x" * 45, "QUFB" * 22]
-)
+@pytest.mark.parametrize("secret", ["short", "whsec_c2hvcnQ=", "x" * 45, "QUFB" * 22])
 def test_a_secret_that_is_none_is_a_wrong_setting_and_not_repeated(secret: str) -> None:
     with pytest.raises(SettingsError, match="WEBHOOK_SECRET") as caught:
         webhooks_of(load_settings(webhook_secret=secret))
