@@ -68,6 +68,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
                 "(environment, profile, SSO or role), never from this file"
             )
         values[AWS_CONFIG_KEYS[key]] = value
+    if "webhook_secret" in values:
+        raise SettingsError(
+            f"{CONFIG_VARIABLE}: {path} may not hold webhook_secret; it comes from the environment"
+        )
     unknown = sorted(set(values) - set(Settings.model_fields))
     if unknown:
         raise SettingsError(

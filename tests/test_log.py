@@ -2,13 +2,19 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
+import httpx
 import pytest
 
 from blurline.log import JsonFormatter, TextFormatter, about, subject
+from tests.parts import PATIENCE, ROOT, eventually, free_port
 
 SECRET = "face of mister x"  # noqa: S105 - what a foreign error might quote
 
@@ -83,6 +89,42 @@ def test_lines_for_programs_are_json() -> None:
         "message": "two\nlines",
         "request_id": "r-1",
     }
+
+
+def test_an_api_that_is_started_as_in_its_image_logs_in_the_form_and_no_paths(
+    tmp_path: Path,
+) -> None:
+    port, log = free_port(), tmp_path / "log.txt"
+    environment = {
+        "LOG_FORMAT": "json",
+        "DATA_DIR": str(tmp_path),
+        "REDIS_URL": f"unix://{tmp_path}/nobody.sock",
+    }
+    command = [sys.executable, "-m", "uvicorn", "api_server:app", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=output, stderr=output, cwd=ROOT
+        )
+    try:
+        url = f"http://127.0.0.1:{port}/planted-path?token=planted-token"
+        eventually(lambda: answers(url), "the API answers")
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+    lines = log.read_text("utf-8").splitlines()
+    # What it says before it has read the settings has uvicorn's own form.
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    assert "any unmatched: 404" in str(found)
+    assert "Application startup complete." in [line["message"] for line in found]
+    assert len(lines) - len(found) <= 1
+    assert "planted" not in log.read_text("utf-8")
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 404
+    except httpx.TransportError:
+        return False
 
 
 def test_what_lines_are_about_ends_with_the_block() -> None:

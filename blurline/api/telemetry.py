@@ -14,6 +14,9 @@ from blurline.errors import TemporaryError
 from blurline.queue.presence import Presence
 from blurline.queue.stats import Stats
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Words that may stand in a metric; a caller can send any other."""
+
 ERROR = 400
 """Statuses from here on say that a request failed."""
 
@@ -79,7 +82,8 @@ class RequestMetrics:
             await self._app(scope, receive, watched)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            method = scope["method"] if route != "unmatched" else "any"
+            known = route != "unmatched" and scope["method"] in METHODS
+            method = scope["method"] if known else "any"
             metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc()
             seconds = perf_counter() - started
             metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
