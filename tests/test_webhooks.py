@@ -3,6 +3,7 @@
 import hmac
 import json
 import socket
+import sys
 import threading
 import time
 from base64 import b64decode, b64encode
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from blurline.cli import main as command_line
 from blurline.errors import OptionError, SettingsError
 from blurline.jobs.callback import METADATA, CallbackRules, callback_of, webhooks_of
 from blurline.jobs.job import JobStatus
@@ -394,6 +396,20 @@ def test_a_secret_that_is_none_is_a_wrong_setting_and_not_repeated(secret: str) 
 def test_networks_that_are_none_are_a_wrong_setting() -> None:
     with pytest.raises(SettingsError, match="WEBHOOK_ALLOWED_NETWORKS"):
         webhooks_of(load_settings(webhook_secret=SECRET, webhook_allowed_networks="home"))
+
+
+def test_a_service_with_a_wrong_secret_is_not_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "a-short-one")
+    monkeypatch.setattr(sys, "argv", ["blurline", "up", "--data-dir", str(tmp_path / "data")])
+    with pytest.raises(SystemExit) as end:
+        command_line.main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert "WEBHOOK_SECRET" in said
+    assert "a-short-one" not in said
+    assert not (tmp_path / "data").exists()
 
 
 def test_no_text_of_the_settings_shows_the_secret() -> None:

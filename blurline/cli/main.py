@@ -18,6 +18,7 @@ from blurline.cli.redact import redact_all
 from blurline.cli.verify import verify
 from blurline.errors import BlurlineError, OptionError
 from blurline.evaluation.peers import sources as peer_sources
+from blurline.jobs.callback import webhooks_of
 from blurline.log import configure_logging
 from blurline.models.catalogue import catalogue
 from blurline.queue.service import run_worker
@@ -363,6 +364,7 @@ def _settings(**overrides: Any) -> Settings:
 def _check_defaults(settings: Settings) -> None:
     """Refuse settings that the API would refuse, in its log and again at each start."""
     default_text(settings, default_pipeline(settings, pipelines(settings)).targets)
+    webhooks_of(settings)
 
 
 def _used_models(settings: Settings) -> list[str]:
