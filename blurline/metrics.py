@@ -29,6 +29,12 @@ LEAKS = Counter(
     "blurline_leaks_suspected_total",
     "Redacted pictures that a second look held back, since they showed what they should not.",
 )
+WEBHOOKS = Counter(
+    "blurline_webhooks_total",
+    "Tries of webhooks by this worker process: delivered, retried or given_up; and events that "
+    "were dropped, since too many waited.",
+    ["outcome"],
+)
 HTTP_REQUESTS = Counter(
     "blurline_http_requests_total",
     "Requests that this API process answered.",
@@ -61,4 +67,5 @@ __all__ = [
     "REGISTRY",
     "SHARED",
     "STAGE_SECONDS",
+    "WEBHOOKS",
 ]

@@ -6,6 +6,7 @@ file that `PIPELINE_CONFIG` names, the default. `docs/settings.md` is written fr
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from blurline.errors import SettingsError
 
 CONFIG_VARIABLE = "PIPELINE_CONFIG"
+ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 AWS_CONFIG_KEYS = {
     "bucket": "s3_bucket",
     "region": "aws_region",
@@ -66,6 +68,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
                 "(environment, profile, SSO or role), never from this file"
             )
         values[AWS_CONFIG_KEYS[key]] = value
+    if "webhook_secret" in values:
+        raise SettingsError(
+            f"{CONFIG_VARIABLE}: {path} may not hold webhook_secret; it comes from the environment"
+        )
     unknown = sorted(set(values) - set(Settings.model_fields))
     if unknown:
         raise SettingsError(
@@ -301,13 +307,36 @@ class Settings(BaseSettings):
     worker_metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of a worker's own `/metrics`; 0: none."
     )
+    webhook_secret: str | None = Field(
+        None,
+        repr=False,
+        description="Secret that signs webhooks, base64 of 24 to 64 bytes, the same for API and "
+        "workers: see [webhooks](webhooks.md). Without it none are sent.",
+    )
+    webhook_allow_http: bool = Field(
+        False, description="Whether webhooks may go to `http://` URLs too."
+    )
+    webhook_allowed_networks: str | None = Field(
+        None,
+        description="Networks of your own that webhooks may go to, besides public addresses, "
+        "comma-separated, such as `10.20.0.0/16`.",
+    )
+    cors_origins: str | None = Field(
+        None,
+        description="Origins whose pages may use the API from a browser, comma-separated, such as "
+        "`https://photos.example.org`; `*` for all. Without it none may.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe kind of message that is logged."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of the log for people, or an object of JSON each."
     )
 
     @field_validator(
         "log_level",
         "access",
+        "log_format",
         "device",
         "inference_precision",
         "default_style",
@@ -330,6 +359,16 @@ class Settings(BaseSettings):
     def model_post_init(self, context: Any) -> None:
         if self.s3_bucket and self.store_url:
             raise SettingsError("S3_BUCKET and STORE_URL both name a store: give one of them")
+        if not all(map(ORIGIN.fullmatch, self.origins)):
+            raise SettingsError(
+                "CORS_ORIGINS: an origin is a scheme, a host and perhaps a port, such as "
+                "https://photos.example.org:8443"
+            )
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of `CORS_ORIGINS`."""
+        return _parts(self.cors_origins or "")
 
     @classmethod
     def settings_customise_sources(
@@ -381,6 +420,10 @@ boto3's chain.
 |---|---|---|---|
 {rows}
 """
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _type_name(field: FieldInfo) -> str:

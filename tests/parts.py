@@ -37,6 +37,7 @@ from blurline.jobs.processor import Processor
 from blurline.jobs.records import Records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import rq_queue
+from blurline.queue.outbox import Outbox
 from blurline.queue.stats import Stats
 from blurline.queue.task import RUNNER, JobRunner
 from blurline.queue.worker import ImageWorker
@@ -250,7 +251,9 @@ def runner(settings: Settings, *stages: Stage) -> JobRunner:
         Treatment({}, limits, quality=90, second_looks=0.0),
         load_signing_key(None, settings.data_dir),
     )
-    return JobRunner(processor, Records(store), Stats(connect(settings.redis_url or "")))
+    redis = connect(settings.redis_url or "")
+    outbox = Outbox(redis, settings.queue_name)
+    return JobRunner(processor, Records(store), Stats(redis), outbox)
 
 
 @contextmanager

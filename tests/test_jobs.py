@@ -32,6 +32,7 @@ from blurline.jobs.records import Batch, Records
 from blurline.models.load import load_detectors
 from blurline.models.wheels import sha256
 from blurline.queue.connection import connect
+from blurline.queue.outbox import Outbox
 from blurline.queue.service import inference
 from blurline.queue.stats import Stats
 from blurline.queue.task import JobRunner
@@ -357,7 +358,8 @@ def test_the_certificate_of_an_obscured_picture_names_no_network_that_was_missin
 
 def run(processor: Processor, records: Records, spec: JobSpec, redis_url: str) -> None:
     """The first and only try of the job."""
-    jobs = JobRunner(processor, records, Stats(connect(redis_url)))
+    redis = connect(redis_url)
+    jobs = JobRunner(processor, records, Stats(redis), Outbox(redis, "test"))
     jobs.run(spec, first_try=True, last_try=True)
 
 

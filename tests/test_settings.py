@@ -142,6 +142,8 @@ def test_networks_are_cached_where_the_user_keeps_caches(
         ("MAX_QUEUE_DELAY", "1.5"),
         ("INFERENCE_PRECISION", "f16"),
         ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("WEBHOOK_ALLOW_HTTP", "perhaps"),
     ],
 )
 def test_a_bad_value_is_named_in_one_line(
@@ -203,6 +205,15 @@ def test_credentials_in_the_file_are_refused_and_not_repeated(
     config(content)
     message = complaint()
     assert "unknown key" in message
+    assert SECRET not in message
+
+
+def test_the_secret_of_webhooks_in_the_file_is_refused_and_not_repeated(
+    config: Callable[[Any], Path],
+) -> None:
+    config({"webhook_secret": SECRET})
+    message = complaint()
+    assert "webhook_secret" in message
     assert SECRET not in message
 
 

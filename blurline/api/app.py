@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.datastructures import FormData, UploadFile
+from starlette.middleware.cors import CORSMiddleware
 
 from blurline import __version__, metrics
 from blurline.access.admission import open_admission
@@ -15,6 +17,8 @@ from blurline.access.rate import RateLimit
 from blurline.api.access import Deleter, Guard, OriginalReader, Reader, Submitter, Watcher
 from blurline.api.deletion import Deletion
 from blurline.api.direct import Direct
+from blurline.api.docs import install_docs
+from blurline.api.envelope import REQUEST_ID, Envelope, LastResort
 from blurline.api.errors import RequestError, install_error_handlers
 from blurline.api.forms import (
     check_fields,
@@ -48,6 +52,7 @@ from blurline.audit import AuditTrail
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.header import Limits, too_many_bytes
 from blurline.imaging.kind import Kind
+from blurline.jobs.callback import callback_of, webhooks_of
 from blurline.jobs.job import JobError, JobSpec, JobStatus
 from blurline.jobs.records import Records
 from blurline.queue.connection import DEFAULT_URL, connect
@@ -78,6 +83,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     """
     admission = open_admission(settings)
     defaults = default_text(settings, default_pipeline(settings, pipelines).targets)
+    webhooks_of(settings)  # so that a wrong setting ends the start, not an upload
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
     limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
     records, queue = Records(store), JobQueue(redis, settings)
@@ -101,11 +107,25 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         summary="Blurs faces and number plates in pictures, then lists the objects that are left.",
         description="Upload pictures, ask how they go, fetch the blurred ones. Every error has "
         'the shape `{"error": {"code", "message"}}`.',
+        docs_url=None,
+        redoc_url=None,
     )
     rate = RateLimit(redis, settings.rate_limit) if settings.rate_limit else None
     app.state.guard = Guard(admission, rate, settings.open_metrics)
+    # The last one is the outermost.
+    app.add_middleware(LastResort)
     app.add_middleware(RequestMetrics)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", REQUEST_ID),
+            expose_headers=("Retry-After", REQUEST_ID),
+        )
+    app.add_middleware(Envelope)
     install_error_handlers(app)
+    install_docs(app)
 
     @app.post(
         "/upload",
@@ -201,8 +221,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         picture = store.get(keys.processed(record.job_id, record.kind))
         if picture is None:
             raise RequestError("the picture is not in the store any more", code="not_found")
-        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
-        return Response(picture, media_type=record.kind.written.content_type, headers=headers)
+        return Response(picture, media_type=record.kind.written.content_type)
 
     @app.get(
         "/certificate/{job_id}",
@@ -304,10 +323,11 @@ def _choose(
     intake: Intake, form: FormData, settings: Settings, files: str, caller: Caller
 ) -> Choice:
     """The form's options, with the settings' defaults for what it leaves out or leaves empty."""
-    check_fields(form, {files, "pipeline", *NAMES})
+    check_fields(form, {files, "pipeline", "callback_url", *NAMES})
     pipeline = text_of(form, "pipeline").lower() or settings.default_pipeline
     text = OptionText(**{name: text_of(form, name) for name in NAMES})
-    return intake.choose(pipeline, text, caller.id)
+    choice = intake.choose(pipeline, text, caller.id)
+    return replace(choice, callback_url=callback_of(text_of(form, "callback_url"), settings))
 
 
 async def _keep_all(

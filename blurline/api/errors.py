@@ -1,6 +1,5 @@
 """Every error as one JSON shape: `{"error": {"code", "message"}}`."""
 
-import logging
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -38,8 +37,6 @@ STATUS_OF_CODE = {
 
 RETRY_SECONDS = 5
 """What `Retry-After` says while Redis or the store is away."""
-
-log = logging.getLogger(__name__)
 
 
 class RequestError(BlurlineError):
@@ -82,8 +79,3 @@ def install_error_handlers(app: FastAPI) -> None:
         response = error_response(RequestError(str(error.detail), code=code))
         response.headers.update(error.headers or {})
         return response
-
-    @app.exception_handler(Exception)
-    async def of_nobody(request: Request, error: Exception) -> JSONResponse:
-        message = "something went wrong on our side; the log of the service says more"
-        return error_response(BlurlineError(message))

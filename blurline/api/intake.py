@@ -18,6 +18,7 @@ from blurline.errors import (
 from blurline.imaging.header import Limits, read_header
 from blurline.jobs.job import JobError, JobSpec
 from blurline.jobs.records import Batch, Records
+from blurline.log import subject
 from blurline.queue.jobqueue import JobQueue
 from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, options_of
@@ -33,11 +34,15 @@ LONGEST_RETRY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A pipeline with the options that a caller chose for it, and that caller's id."""
+    """What a caller chose: a pipeline, options for it, and where to report the end to.
+
+    `owner` is the id of that caller, None where nobody was asked.
+    """
 
     pipeline: Pipeline
     options: Options
     owner: str | None = None
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,8 @@ class Intake:
             pipeline=choice.pipeline.name,
             options=choice.options,
             owner=choice.owner,
+            request_id=subject("request_id"),
+            callback_url=choice.callback_url,
         )
         try:
             self._originals.put(job_id, header.kind, data)

@@ -111,6 +111,13 @@ def form_schema(
             "default": settings.default_pipeline,
         },
     }
+    if settings.webhook_secret:
+        properties["callback_url"] = {
+            "type": "string",
+            "description": "where the end of each job is reported to, signed; without it nowhere",
+            "default": "",
+            "examples": ["https://photos.example.org/blurline"],
+        }
     schema = {"type": "object", "required": [field], "properties": properties}
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

@@ -1,5 +1,6 @@
 """The API's Prometheus metrics: its own requests, and what all processes share through Redis."""
 
+import logging
 from collections.abc import Iterator
 from time import perf_counter
 
@@ -12,6 +13,14 @@ from blurline.api.reports import Reports
 from blurline.errors import TemporaryError
 from blurline.queue.presence import Presence
 from blurline.queue.stats import Stats
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Words that may stand in a metric; a caller can send any other."""
+
+ERROR = 400
+"""Statuses from here on say that a request failed."""
+
+log = logging.getLogger(__name__)
 
 
 class SharedCollector(Collector):
@@ -51,7 +60,7 @@ class SharedCollector(Collector):
 
 
 class RequestMetrics:
-    """ASGI middleware that counts and times requests by route, never by path."""
+    """ASGI middleware that counts, times and logs requests by route, never by path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -73,6 +82,11 @@ class RequestMetrics:
             await self._app(scope, receive, watched)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            method = scope["method"] if route != "unmatched" else "any"
+            known = route != "unmatched" and scope["method"] in METHODS
+            method = scope["method"] if known else "any"
             metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc()
-            metrics.HTTP_SECONDS.labels(method, route).observe(perf_counter() - started)
+            seconds = perf_counter() - started
+            metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
+            # Who asks how it goes asks often.
+            level = logging.DEBUG if method == "GET" and status < ERROR else logging.INFO
+            log.log(level, "%s %s: %d in %.3f s", method, route, status, seconds)

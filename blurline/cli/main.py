@@ -13,12 +13,14 @@ from rich.text import Text
 from blurline import __version__
 from blurline.access.admission import open_admission
 from blurline.cli import keys
+from blurline.cli.audit import audit_app
 from blurline.cli.demo import run_demo
 from blurline.cli.evaluate import Request, evaluate_sets
 from blurline.cli.redact import redact_all
 from blurline.cli.verify import verify
 from blurline.errors import BlurlineError, OptionError
 from blurline.evaluation.peers import sources as peer_sources
+from blurline.jobs.callback import webhooks_of
 from blurline.log import configure_logging
 from blurline.models.catalogue import catalogue
 from blurline.queue.service import run_worker
@@ -37,6 +39,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="The networks: list them, fetch them.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(audit_app, name="audit")
 messages = Console(stderr=True)
 
 
@@ -365,6 +368,7 @@ def _settings(**overrides: Any) -> Settings:
 def _check_defaults(settings: Settings) -> None:
     """Refuse settings that the API would refuse, in its log and again at each start."""
     default_text(settings, default_pipeline(settings, pipelines(settings)).targets)
+    webhooks_of(settings)
 
 
 def _used_models(settings: Settings) -> list[str]:

@@ -31,7 +31,8 @@ class JobSpec:
     """A picture to be treated, as it waits in the queue: names and options, never pixels.
 
     `submitted_at` is in seconds since the epoch, `file_size` in bytes. `owner` is the id of the
-    caller that handed it in, None where nobody was asked.
+    caller that handed it in, None where nobody was asked. `request_id` is of the request that did
+    so, for the log; `callback_url` is where the job's end is reported to.
     """
 
     job_id: str
@@ -43,6 +44,8 @@ class JobSpec:
     pipeline: str
     options: Options
     owner: str | None = None
+    request_id: str = ""
+    callback_url: str | None = None
 
     def to_message(self) -> dict[str, Any]:
         """The job as plain JSON values."""

@@ -15,6 +15,8 @@ from blurline.errors import BlurlineError
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import rq_queue
 from blurline.queue.keeper import Keeper
+from blurline.queue.messenger import open_messenger
+from blurline.queue.outbox import Outbox
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.task import RUNNER, JobRunner
 from blurline.queue.upkeep import Upkeep
@@ -60,6 +62,7 @@ class Crew:
         self._workers: dict[int, ImageWorker] = {}
         self._queue: Queue = rq_queue(connect(redis_url), settings)
         self._upkeep = Upkeep(connect(redis_url), sweeper)
+        self._messenger = open_messenger(settings, Outbox(connect(redis_url), settings.queue_name))
         self._process = psutil.Process()
 
     def run(self) -> None:
@@ -105,7 +108,8 @@ class Crew:
 
     def _look_after(self, threads: list[threading.Thread]) -> None:
         """The main thread: heartbeats and presence, once a second."""
-        for name, target in (("keeper", self._keep), ("sweeper", self._sweep)):
+        helpers = {"keeper": self._keep, "sweeper": self._sweep, "messenger": self._deliver}
+        for name, target in helpers.items():
             threading.Thread(target=target, name=name, daemon=True).start()
         presence = Presence(self._queue.connection)
         next_beat = next_report = 0.0
@@ -157,6 +161,15 @@ class Crew:
                 log.exception("worker %s: the store could not be swept", self.name)
             if self._stopping.wait(SWEEP_SECONDS):
                 return
+
+    def _deliver(self) -> None:
+        """Webhooks, if there are any, in a thread of its own since receivers may be slow."""
+        while self._messenger is not None and not self._stopping.is_set():
+            try:
+                self._messenger.run(self._stopping)
+            except Exception:
+                log.exception("worker %s: no webhook is sent for a while", self.name)
+                self._stopping.wait(RECONNECT_SECONDS[-1])
 
     def _report(self) -> WorkerReport:
         return WorkerReport(

@@ -18,6 +18,7 @@ from rq.utils import utcparse
 
 from blurline.jobs.job import JobSpec, JobStatus
 from blurline.queue.connection import answering
+from blurline.queue.outbox import Outbox
 from blurline.settings import Settings
 
 TASK = "blurline.queue.task.process_image"
@@ -72,6 +73,7 @@ class JobQueue:
         self.redis = redis
         self._settings = settings
         self._queue = rq_queue(redis, settings)
+        self._outbox = Outbox(redis, settings.queue_name)
 
     @answering()
     def submit(self, specs: Sequence[JobSpec]) -> list[JobSpec]:
@@ -108,6 +110,7 @@ class JobQueue:
         """
         key = Job.key_for(job_id)
         known = bool(self.redis.exists(key))
+        self._outbox.remove(job_id)
         pipeline = self.redis.pipeline()
         pipeline.lrem(self._queue.key, 0, job_id)
         for registry in (

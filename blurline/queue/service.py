@@ -16,6 +16,7 @@ from blurline.jobs.records import Records
 from blurline.models.load import Inference, load_detectors
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.crew import Crew, usable_cores
+from blurline.queue.outbox import Outbox
 from blurline.queue.stats import Stats
 from blurline.queue.task import JobRunner
 from blurline.queue.upkeep import ask_bucket, open_sweeper
@@ -58,7 +59,9 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         ),
         signing_key=load_signing_key(settings.signing_key, settings.data_dir),
     )
-    runner = JobRunner(processor, Records(store), Stats(connect(redis_url)))
+    redis = connect(redis_url)
+    outbox = Outbox(redis, settings.queue_name)
+    runner = JobRunner(processor, Records(store), Stats(redis), outbox)
     crew = Crew(settings, redis_url, runner, tuple(detectors), open_sweeper(settings, store))
 
     def stop(signum: int, frame: FrameType | None) -> None:

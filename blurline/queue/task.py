@@ -16,6 +16,7 @@ from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobSpec, failed
 from blurline.jobs.processor import Processed, Processor
 from blurline.jobs.records import Records
 from blurline.queue.jobqueue import RETRY_SECONDS
+from blurline.queue.outbox import Event, Outbox
 from blurline.queue.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,13 @@ log = logging.getLogger(__name__)
 class JobRunner:
     """Runs jobs and sees to it that each one ends exactly once in the records and the totals."""
 
-    def __init__(self, processor: Processor, records: Records, stats: Stats) -> None:
+    def __init__(
+        self, processor: Processor, records: Records, stats: Stats, outbox: Outbox
+    ) -> None:
         self._processor = processor
         self._records = records
         self._stats = stats
+        self._outbox = outbox
 
     def run(self, spec: JobSpec, *, first_try: bool, last_try: bool) -> None:
         """Do the job and commit its end.
@@ -36,8 +40,10 @@ class JobRunner:
             BlurlineError: the job has failed for good and its record says so; rq is told as well.
             Exception: this try has failed; after the last one the record says so.
         """
-        if not first_try and self._ended(spec.job_id):
+        if not first_try and (record := self._records.find(spec.job_id)) is not None:
+            # An earlier try ended the job, and only its acknowledgement was lost.
             self._processor.originals.job_ended(spec.job_id, spec.kind)
+            self._report(spec, record)
             return
         try:
             processed = self._processor.process(spec)
@@ -57,28 +63,49 @@ class JobRunner:
         if self._commit(processed.record):
             self._processor.originals.job_ended(spec.job_id, spec.kind)
             _observe(processed)
+            self._report(spec, processed.record)
         elif self._records.is_deleted(spec.job_id):
             self._processor.withdraw(spec)
-        elif (earlier := self._records.find(spec.job_id)) is not None and earlier.error:
-            # Given up meanwhile, and that stays so; rq has to hear the same.
-            raise BlurlineError(earlier.error.message, code=earlier.error.code)
+        elif (earlier := self._records.find(spec.job_id)) is not None:
+            self._report(spec, earlier)
+            if earlier.error:
+                # Given up meanwhile, and that stays so; rq has to hear the same.
+                raise BlurlineError(earlier.error.message, code=earlier.error.code)
 
     def give_up(self, spec: JobSpec, error: JobError) -> None:
         """Commit that the job has failed, if the store can be reached; rq keeps it in any case."""
+        record = failed(spec, error, time.time())
         try:
-            self._commit(failed(spec, error, time.time()))
+            found = record if self._commit(record) else self._records.find(spec.job_id)
             self._processor.originals.job_ended(spec.job_id, spec.kind)
+            if found is not None:
+                self._report(spec, found)
+        except QueueUnavailableError:
+            log.warning("job %s: failed, and that could not be reported", spec.job_id)
         except TemporaryError:
             log.warning("job %s: failed, and its record could not be written", spec.job_id)
 
-    def _ended(self, job_id: str) -> bool:
-        """Whether an earlier try ended the job, and only its acknowledgement was lost."""
-        return self._records.find(job_id) is not None
+    def _report(self, spec: JobSpec, record: JobRecord) -> None:
+        """Have the job's end reported to where its caller said, if anywhere.
+
+        Raises:
+            QueueUnavailableError: Redis is away; the job's next try reports it.
+        """
+        if spec.callback_url is None:
+            return
+        event = Event(
+            spec.job_id, spec.callback_url, record.status, record.updated_at, spec.request_id
+        )
+        if not self._outbox.add(event):
+            metrics.WEBHOOKS.labels("dropped").inc()
+            log.warning("job %s: its end is not reported, too many wait for that", spec.job_id)
 
     def _commit(self, record: JobRecord) -> bool:
         won = self._records.commit(record)
         if won:
             metrics.JOBS.labels(record.status.value).inc()
+            why = f" ({record.error.code})" if record.error else ""
+            log.info("job %s: %s%s", record.job_id, record.status, why)
             try:
                 self._stats.record(record)
             except QueueUnavailableError:

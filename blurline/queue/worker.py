@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-import traceback
 from typing import Any
 
 from redis import Redis
@@ -18,6 +17,7 @@ from rq.utils import now as rq_now
 from rq.utils import utcformat
 from rq.worker import WorkerStatus
 
+from blurline.log import about, outline
 from blurline.queue.task import RETRIES_LEFT, is_final
 
 HEARTBEAT_SECONDS = 5
@@ -83,7 +83,8 @@ class ImageWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         try:
-            self.perform_job(job, queue)
+            with about(job_id=job.id, request_id=_request_of(job)):
+                self.perform_job(job, queue)
         except RedisError as error:
             # The job's end is in its record, or it has none: its next try finds that.
             raise StopRequested from error
@@ -192,14 +193,9 @@ class ImageWorker(SimpleWorker):
         """Signals belong to the main thread, which calls `stop`."""
 
 
-def outline(error: BaseException | None) -> str:
-    """The error's class, its code if it has one, and the lines of code that it went through.
-
-    Its message is left out: a library's message may quote the data that it choked on.
-    """
-    if error is None:
-        return "the worker was lost"
-    code = getattr(error, "code", None)
-    places = traceback.extract_tb(error.__traceback__)
-    lines = [f"  {place.filename}:{place.lineno} in {place.name}" for place in places]
-    return "\n".join([f"{type(error).__name__}{f' ({code})' if code else ''}", *lines])
+def _request_of(job: Job) -> str:
+    """Id of the request that handed the job in; empty if the message does not say."""
+    try:
+        return str(job.kwargs.get("request_id", ""))
+    except Exception:
+        return ""  # a message that nobody can read; the try that follows says so
