@@ -20,7 +20,7 @@ from bench.kernel import Kernel
 from bench.load import Load, Sent, ended, percentiles
 from bench.photos import make_photos
 from blurline.errors import BlurlineError
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.models.catalogue import find
 from blurline.models.load import load_detectors
 from blurline.queue.crew import usable_cores
@@ -149,7 +149,7 @@ def _kernel(settings: Settings) -> Kernel:
         pipeline=pipeline,
         options=options,
         detectors=load_detectors(names, inference(settings)),
-        limits=Limits(settings.max_image_bytes, settings.max_image_pixels),
+        limits=limits_of(settings),
         quality=settings.jpeg_quality,
     )
 

@@ -8,7 +8,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 from bench.kernel import Kernel
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.models.catalogue import find
 from blurline.models.load import load_detectors
 from blurline.queue.service import inference
@@ -90,7 +90,7 @@ def _kernel(settings: Settings) -> Kernel:
         pipeline=pipeline,
         options=options,
         detectors=load_detectors(sorted(pipeline.needed_models(options)), inference(settings)),
-        limits=Limits(settings.max_image_bytes, settings.max_image_pixels),
+        limits=limits_of(settings),
         quality=settings.jpeg_quality,
     )
 

@@ -38,16 +38,27 @@ class Direct:
     deletion: Deletion
     patience: float
 
-    async def blur(self, data: bytes, filename: str, text: OptionText) -> tuple[bytes, Kind]:
-        """The redacted picture and its kind. While it waits it holds no thread.
+    def hand_in(self, data: bytes, filename: str, text: OptionText) -> JobSpec:
+        """Judge the picture, store it and queue it.
 
         Raises:
             PictureError: it is no picture that can be treated.
-            RequestError: `job_failed`, or `busy` when it took longer than the patience; then the
-                job is deleted, and the caller may send the picture again later.
             QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
         """
-        spec = await run_in_threadpool(self._hand_in, data, filename, text)
+        choice = self.intake.choose(PIPELINE, text)
+        self.intake.check_places()
+        spec = self.intake.keep(data, filename, choice)
+        self.intake.submit_one(spec)
+        return spec
+
+    async def picture_of(self, spec: JobSpec) -> tuple[bytes, Kind]:
+        """The redacted picture and its kind. While it waits it holds no thread.
+
+        Raises:
+            RequestError: `job_failed`, or `busy` when it took longer than the patience; then the
+                job is deleted, and the caller may send the picture again later.
+            QueueUnavailableError, StoreUnavailableError: try again later.
+        """
         deadline, wait = time.monotonic() + self.patience, FIRST_WAIT
         while (record := await run_in_threadpool(self.records.find, spec.job_id)) is None:
             if time.monotonic() > deadline:
@@ -56,13 +67,6 @@ class Direct:
             await asyncio.sleep(wait)
             wait = min(LONGEST_WAIT, 1.5 * wait)
         return await run_in_threadpool(self._take_out, spec, record)
-
-    def _hand_in(self, data: bytes, filename: str, text: OptionText) -> JobSpec:
-        choice = self.intake.choose(PIPELINE, text)
-        self.intake.check_places()
-        spec = self.intake.keep(data, filename, choice)
-        self.intake.submit_one(spec)
-        return spec
 
     def _take_out(self, spec: JobSpec, record: JobRecord) -> tuple[bytes, Kind]:
         """The picture of a job that has ended; what was kept for it is removed."""

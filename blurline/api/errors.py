@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from blurline.errors import BlurlineError, QueueFullError
+from blurline.errors import BlurlineError, PictureError, QueueFullError
 
 STATUS_OF_CODE = {
     "no_file": 400,
@@ -46,7 +46,9 @@ class RequestError(BlurlineError):
 
 def error_response(error: BlurlineError) -> JSONResponse:
     """The answer to a request that ended in `error`."""
-    status = STATUS_OF_CODE.get(error.code, 500)
+    # What is wrong with a picture is never a fault of ours, whatever its code.
+    otherwise = 400 if isinstance(error, PictureError) else 500
+    status = STATUS_OF_CODE.get(error.code, otherwise)
     headers = {}
     if isinstance(error, QueueFullError):
         headers["Retry-After"] = str(error.retry_after)

@@ -10,7 +10,7 @@ from prometheus_client import start_http_server
 
 from blurline.certificate.signing import load_signing_key
 from blurline.errors import ModelError, ModelMissingError
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Records
 from blurline.models.load import Inference, load_detectors
@@ -52,7 +52,7 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         pipelines=pipelines,
         treatment=Treatment(
             detectors,
-            Limits(settings.max_image_bytes, settings.max_image_pixels),
+            limits_of(settings),
             settings.jpeg_quality,
             settings.second_look,
         ),
