@@ -106,7 +106,7 @@ def _segments(data: bytes) -> Iterator[int]:
             place += 1 if marker == 0xFF else 2
         else:
             size = 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-            yield size
+            yield min(size, len(data) - place)
             count += 1
             place += size
 
@@ -133,7 +133,7 @@ def _png_chunks(data: bytes) -> Iterator[int]:
             return
         length, name = struct.unpack_from(">I4s", data, place)
         if name not in _PIXEL_CHUNKS:
-            yield 12 + length
+            yield min(12 + length, len(data) - place)
         place += 12 + length
     raise _too_many(f"PNG files of more than {MAX_CHUNKS} chunks")
 
@@ -146,7 +146,7 @@ def _webp_chunks(data: bytes) -> Iterator[int]:
             return
         name, length = struct.unpack_from("<4sI", data, place)
         if name not in _PIXEL_CHUNKS:
-            yield 8 + length
+            yield min(8 + length, len(data) - place)
         place += 8 + length + length % 2
     raise _too_many(f"WebP files of more than {MAX_CHUNKS} chunks")
 
@@ -190,7 +190,7 @@ def _tags(data: bytes) -> Iterator[int]:
                 if number > MAX_STRIPS:
                     raise _too_many(f"TIFF files of more than {MAX_STRIPS} strips or tiles")
             else:
-                yield 12 + number * _SIZES.get(kind, 0)
+                yield 12 + min(number * _SIZES.get(kind, 0), len(data))
     except struct.error:
         return
 
@@ -208,6 +208,6 @@ def _boxes(data: bytes) -> Iterator[int]:
         if size < 8:
             return
         if name != b"mdat":
-            yield size
+            yield min(size, len(data) - place)
         place += size
     raise _too_many(f"AVIF files of more than {MAX_CHUNKS} boxes")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 from collections.abc import Mapping
 from types import FrameType
@@ -36,6 +37,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         ModelMissingError: not one network could be loaded, so every job would be refused.
     """
     os.nice(settings.worker_nice)
+    # A crash must not leave pictures in a core file.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     detectors = load_detectors(
         sorted(frozenset[str]().union(*(pipeline.models for pipeline in pipelines.values()))),
         inference(settings),
