@@ -78,4 +78,4 @@ lock: ## write constraints.txt anew: the newest versions that pyproject.toml all
 	build/lock/bin/python -m pip freeze --exclude blurline > constraints.txt
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) build blurline-data demo-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build blurline-data demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -74,9 +74,7 @@ class Desk:
         with self.spool.request() as spooled:
             body = _Body(request, spooled, max_bytes, self.limits.seconds_a_megabyte)
             try:
-                form = await read_form(
-                    body.pieces(), content_type.encode("latin-1"), spooled, parts
-                )
+                form = await body.form(content_type.encode("latin-1"), parts)
             except ClientDisconnect as error:
                 raise RequestError("the sender hung up") from error
             except TimeoutError as error:
@@ -99,21 +97,24 @@ class _Body:
         self._patience = patience
         self._more = True
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Its bytes, piece by piece.
+    async def form(self, content_type: bytes, parts: PartLimits) -> Form:
+        """The form that it is.
 
         Raises:
-            RequestError: `too_many_bytes`, or `busy`.
+            RequestError: what `read_form` raises, or `too_many_bytes`.
             ClientDisconnect: the sender hung up.
             TimeoutError: the sender was too slow.
         """
-        clock = asyncio.get_running_loop()
-        received, due = 0, clock.time() + self._patience
+        async with asyncio.timeout(self._patience) as due:
+            return await read_form(self._pieces(due), content_type, self._spooled, parts)
+
+    async def _pieces(self, due: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """Its bytes, piece by piece; with each megabyte the time begins anew."""
+        clock, received = asyncio.get_running_loop(), 0
         while self._more:
-            async with asyncio.timeout_at(due):
-                piece = await self._next()
+            piece = await self._next()
             if (received + len(piece)) // MEGABYTE > received // MEGABYTE:
-                due = clock.time() + self._patience
+                due.reschedule(clock.time() + self._patience)
             received += len(piece)
             if received > self._max_bytes + FORM_OVERHEAD:
                 raise RequestError(
