@@ -101,6 +101,37 @@ def _tiff_of_strips(number: int) -> bytes:
     return b"II*\0" + struct.pack("<I", 8 + len(places)) + places + directory
 
 
+def _exif_of_tags(number: int, size: int) -> bytes:
+    """An EXIF block whose many tags all point to the same bytes."""
+    rows = [(500 + index, 7, size, 8) for index in range(number)]
+    entries = b"".join(struct.pack("<HHII", *row) for row in rows)
+    start = 8 + size
+    return b"II*\0" + struct.pack("<I", start) + bytes(size) + struct.pack("<H", number) + entries
+
+
+def _with_exif(kind: str, number: int, size: int) -> bytes:
+    image = Image.fromarray(drawing(64, 48))
+    return picture_file(image, kind, exif=b"Exif\0\0" + _exif_of_tags(number, size))
+
+
+def _jpeg_of_exif(block: bytes) -> bytes:
+    """A JPEG with an EXIF block that takes several segments, which Pillow joins."""
+    parts = [block[start : start + 65_000] for start in range(0, len(block), 65_000)]
+    return _jpeg(*(_segment(0xE1, b"Exif\0\0" + part) for part in parts))
+
+
+def _tiff_of_one_tile(side: int) -> bytes:
+    """A TIFF of 8 x 8 pixels in a compressed tile of that side, which is not there."""
+    samples = zlib.compress(bytes(64))
+    rows = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
+    rows += [(277, 3, 1, 1), (322, 4, 1, side), (323, 4, 1, side)]
+    rows += [(324, 4, 1, 8), (325, 4, 1, len(samples))]
+    start = 8 + len(samples) + len(samples) % 2
+    entries = b"".join(struct.pack("<HHII", *row) for row in rows)
+    directory = struct.pack("<H", len(rows)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", start) + samples.ljust(start - 8, b"\0") + directory
+
+
 def _one_wide(kind: str, height: int, **options: object) -> bytes:
     return picture_file(Image.new("RGB", (1, height), (200, 10, 10)), kind, **options)
 
@@ -141,6 +172,13 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "JPEG of 100,000 bits of EXIF": lambda: _jpeg(*[_segment(0xE1, b"Exif\0\0ab")] * 100_000),
     "JPEG behind 5 MB of nothing": lambda: _jpeg(bytes(5 * MEGABYTE)),
     "JPEG behind 5 MB of fill bytes": lambda: _jpeg(b"\xff" * (5 * MEGABYTE)),
+    "JPEG of 10,000 EXIF tags of 300 kB": lambda: _jpeg_of_exif(_exif_of_tags(10_000, 300_000)),
+    "PNG of 10,000 EXIF tags of 300 kB": lambda: _small_png(
+        png_chunk(b"eXIf", _exif_of_tags(10_000, 300_000))
+    ),
+    "WebP of 10,000 EXIF tags of 300 kB": lambda: _with_exif("WEBP", 10_000, 300_000),
+    "AVIF of 10,000 EXIF tags of 300 kB": lambda: _with_exif("AVIF", 10_000, 300_000),
+    "TIFF of a tile of 60,000 x 60,000": lambda: _tiff_of_one_tile(59_984),
     "GIF comment of 5 MB": lambda: _gif(_comment(5 * MEGABYTE)),
     "GIF of a million empty blocks": lambda: _gif(b"\x21\xfe\0" * 1_000_000),
     "TIFF of 60,000 tags of 1 MB": lambda: _tiff_of_tags(60_000, MEGABYTE),
