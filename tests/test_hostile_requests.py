@@ -235,6 +235,7 @@ def test_a_slow_sender_is_cut_off(idle_client: Start, tmp_path: Path) -> None:
     with connection(client) as caller:
         caller.sendall(head_of(10_000) + part(b"x")[:40])
         assert b" 400 " in answer_on(caller)
+        assert caller.recv(100) == b""
     assert files_below(tmp_path / "store") == []
     assert is_alive(client)
 

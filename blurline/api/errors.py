@@ -39,9 +39,17 @@ log = logging.getLogger(__name__)
 
 
 class RequestError(BlurlineError):
-    """A request that can't be served for a reason of HTTP's own."""
+    """A request that can't be served for a reason of HTTP's own.
+
+    With `hang_up` the connection ends with the answer: the sender would go on with what nobody
+    reads.
+    """
 
     code = "bad_request"
+
+    def __init__(self, message: str, *, code: str | None = None, hang_up: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.hang_up = hang_up
 
 
 def error_response(error: BlurlineError) -> JSONResponse:
@@ -54,6 +62,8 @@ def error_response(error: BlurlineError) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after)
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_SECONDS)
+    if isinstance(error, RequestError) and error.hang_up:
+        headers["Connection"] = "close"
     content = {"error": {"code": error.code, "message": error.message}}
     return JSONResponse(content, status, headers=headers)
 

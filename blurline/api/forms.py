@@ -78,9 +78,9 @@ class Desk:
             except ClientDisconnect as error:
                 raise RequestError("the sender hung up") from error
             except TimeoutError as error:
-                raise RequestError("the upload came too slowly") from error
-            except RequestError:
-                await body.drain()
+                raise RequestError("the upload came too slowly", hang_up=True) from error
+            except RequestError as error:
+                error.hang_up = not await body.drain()
                 raise
             yield form
 
@@ -123,13 +123,18 @@ class _Body:
             self._spooled.take(len(piece))
             yield piece
 
-    async def drain(self) -> None:
-        """Read on for a while and forget it: who is still sending does not hear an answer."""
+    async def drain(self) -> bool:
+        """Read on for a while and forget it: who is still sending does not hear an answer.
+
+        Returns:
+            Whether that was all of it.
+        """
         left = self._max_bytes + FORM_OVERHEAD
         with suppress(TimeoutError, ClientDisconnect):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while self._more and left > 0:
                     left -= len(await self._next())
+        return not self._more
 
     async def _next(self) -> bytes:
         message = await self._request.receive()
