@@ -36,7 +36,8 @@ ENV HOST=0.0.0.0
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=10s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
-CMD ["uvicorn", "api_server:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["uvicorn", "api_server:app", "--host", "0.0.0.0", "--port", "8000", \
+     "--http", "blurline.api.protocol:GuardedProtocol"]
 
 FROM runtime AS worker
 COPY --from=models /opt/models /opt/models

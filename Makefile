@@ -14,7 +14,7 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up bench bench-gpu bench-peers quality leaks check format docs lock clean
+.PHONY: help install demo test test-long up bench bench-gpu bench-peers quality leaks check format docs lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -32,6 +32,9 @@ demo: $(INSTALLED) ## send photos through the whole service; PHOTOS=file-or-fold
 
 test: $(INSTALLED) ## run the test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-long: $(INSTALLED) ## run the tests that take minutes: all hostile files, the API's own description
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 up: $(INSTALLED) ## run the service in the foreground; PORT and DATA_DIR from the environment
 	PORT=$(PORT) DATA_DIR="$(DATA_DIR)" $(BIN)/blurline up
@@ -75,4 +78,4 @@ lock: ## write constraints.txt anew: the newest versions that pyproject.toml all
 	build/lock/bin/python -m pip freeze --exclude blurline > constraints.txt
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) build blurline-data demo-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build blurline-data demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,11 +3,16 @@
 Without settings it looks for Redis on this machine and keeps pictures in a local folder.
 """
 
+import resource
+
 from blurline.api.app import create_app
 from blurline.errors import SettingsError
 from blurline.log import configure_logging
 from blurline.settings import load_settings
 from pipeline_architecture import pipelines
+
+# A crash must not leave pictures in a core file.
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 try:
     settings = load_settings()

@@ -11,7 +11,7 @@ from typing import cast
 from bench.kernel import Kernel
 from bench.ledger import Charged, Ledger
 from bench.meter import MEGABYTE
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.inference.detector import Detector
 from blurline.models.catalogue import find
 from blurline.models.load import load_detectors
@@ -37,7 +37,7 @@ def kernel_of(settings: Settings) -> Kernel:
         pipeline=pipeline,
         options=options,
         detectors=load_detectors(names, inference(settings)),
-        limits=Limits(settings.max_image_bytes, settings.max_image_pixels),
+        limits=limits_of(settings),
         quality=settings.jpeg_quality,
     )
 

@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from blurline.cli.demo import SAMPLES
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.models.catalogue import find
 from blurline.models.load import load_detectors
@@ -183,7 +183,7 @@ def main() -> None:
         find(name).source.pull(settings.model_dir)
     treatment = Treatment(
         load_detectors(names, inference(settings)),
-        Limits(settings.max_image_bytes, settings.max_image_pixels),
+        limits_of(settings),
         settings.jpeg_quality,
         second_looks=1.0,
     )

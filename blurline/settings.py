@@ -181,11 +181,49 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         100_000_000, ge=1, description="Pixels of one picture above which it is answered 413."
     )
+    max_image_side: int = Field(
+        65_535,
+        ge=1,
+        description="Pixels of a picture's longer side above which it is answered 413.",
+    )
+    max_metadata_bytes: int = Field(
+        10_000_000,
+        ge=1,
+        description="Bytes beside the pixels of one picture (EXIF, profiles, thumbnails, comments) "
+        "above which it is answered 413.",
+    )
+    max_jpeg_scans: int = Field(
+        100,
+        ge=1,
+        description="Passes over the picture that a JPEG may be coded in; one of more is answered "
+        "415. Each takes as long as reading the picture once.",
+    )
     max_batch_files: int = Field(1000, ge=1, description="Files that one batch may hold.")
     max_batch_bytes: int = Field(
         1_000_000_000,
         ge=1,
         description="Bytes of one batch request above which it is answered 413.",
+    )
+    max_spool_bytes: int = Field(
+        2_000_000_000,
+        ge=1,
+        description="Bytes of all uploads that one API process is receiving or judging at a time, "
+        "in `TMPDIR`; an upload beyond them is answered 503.",
+    )
+    max_form_fields: int = Field(
+        100, ge=1, description="Parts that a form may hold beside the files it is meant for."
+    )
+    max_part_head_bytes: int = Field(
+        8192, ge=256, description="Bytes of the headers of one part of a form, its name included."
+    )
+    max_filename_length: int = Field(
+        255, ge=1, description="Characters after which the file name of a picture is cut."
+    )
+    upload_timeout: float = Field(
+        60,
+        gt=0,
+        description="Seconds that a sender may take for each megabyte of an upload; a slower one "
+        "is cut off.",
     )
     default_targets: str = Field(
         "face,license_plate",

@@ -27,9 +27,10 @@ from redis import Redis
 from bench.s3server import S3Server as S3Server
 from bench.s3server import free_port as free_port
 from blurline.api.app import create_app
+from blurline.api.protocol import GuardedProtocol
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.decode import Pixels
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.jobs.job import JobSpec
@@ -123,7 +124,8 @@ def serving(settings: Settings) -> Iterator[httpx.Client]:
     """The API for these settings on a real socket, and a client of it."""
     app = create_app(settings, pipelines(settings))
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    config = uvicorn.Config(app, http=GuardedProtocol, log_level="warning", access_log=False)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -243,7 +245,7 @@ def runner(settings: Settings, *stages: Stage) -> JobRunner:
     """Runs jobs of the pipeline `test`, which looks for nothing and so needs no network."""
     pipeline = Pipeline("test", "Looks for nothing", (NothingToBlur({}), *stages))
     store = open_store(settings)
-    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+    limits = limits_of(settings)
     processor = Processor(
         store,
         open_vault(settings, store),

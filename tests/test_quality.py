@@ -15,7 +15,7 @@ from blurline.evaluation.dataset import labelled_set
 from blurline.evaluation.figures import Band, Row, recall
 from blurline.evaluation.measurement import Measurement, Task
 from blurline.evaluation.table import band_name
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.models.load import Inference, load_detectors
 from blurline.settings import load_settings
 from blurline.stages.options import OptionText, default_text, options_of
@@ -26,7 +26,7 @@ def measured(folder: Path, target: str, pictures: int) -> Row:
     """The figures of the default quality level on the first pictures of a set."""
     settings = load_settings()
     (blur,) = pipelines(settings)["blur"].stages
-    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+    limits = limits_of(settings)
     labels = blur.targets[target].labels
     labelled = labelled_set(folder, labels, limits)
     task = Task(replace(labelled, pictures=labelled.pictures[:pictures]), (target,))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from rq.job import Job
 
+from blurline.imaging.trial import check_harmless
+from blurline.jobs import processor
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import Batch, Records
 from blurline.models.catalogue import find
@@ -186,6 +189,25 @@ def test_a_job_that_loses_every_worker_ends_failed(scene: Any, small_jpeg: bytes
     assert error is not None
     assert error.code == "worker_lost"
     assert (play.totals().completed, play.totals().failed) == (0, 1)
+
+
+def test_a_picture_that_ends_its_reader_is_not_given_to_another_worker(
+    scene: Any, small_jpeg: bytes, large_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The process that tries it has no memory for so many pixels, and dies.
+    monkeypatch.setattr(processor, "check_harmless", partial(check_harmless, memory=50 << 20))
+    play = scene()
+    harmful, other = play.submit(large_jpeg), play.submit(small_jpeg)
+    play.lose_a_worker(begin)
+    play.keeper.keep()
+    play.next_try()
+    play.work()
+    play.work()
+    error = play.record(harmful).error
+    assert error is not None
+    assert error.code == "corrupt_image"
+    assert play.state(harmful) is JobStatus.FAILED
+    assert play.state(other) is JobStatus.COMPLETED
 
 
 def test_a_done_job_is_not_run_again_when_its_end_was_not_heard_of(

@@ -16,7 +16,7 @@ from bench.peers.result import HEAD, TEXT, Entry, Recipe, Result, lines, notes, 
 from bench.peers.speed import Speed, Way, best, measure
 from bench.photos import Size, make_photos
 from blurline.errors import BlurlineError
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.queue.crew import usable_cores
 from blurline.settings import load_settings
 
@@ -52,7 +52,7 @@ def main(
         threads=2 * usable_cores(),
     )
     fetch(settings)
-    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+    limits = limits_of(settings)
     sets = recall.sets_in(data, pictures, limits)
     if not sets:
         console.print(f"no labelled photos in {data}: recall will not be measured")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.datastructures import FormData, UploadFile
 from starlette.middleware.cors import CORSMiddleware
 
 from blurline import __version__, metrics
@@ -23,11 +22,12 @@ from blurline.api.errors import RequestError, install_error_handlers
 from blurline.api.forms import (
     check_fields,
     files_of,
-    open_form,
+    open_desk,
     safe_filename,
     text_of,
 )
 from blurline.api.intake import Choice, Entry, Intake
+from blurline.api.multipart import Form
 from blurline.api.openapi import (
     describe_errors_in_our_shape,
     form_schema,
@@ -47,10 +47,11 @@ from blurline.api.schemas import (
     StatusAnswer,
     UploadAnswer,
 )
+from blurline.api.spool import Spool, SpooledFile
 from blurline.api.telemetry import RequestMetrics, SharedCollector
 from blurline.audit import AuditTrail
 from blurline.certificate.signing import load_signing_key
-from blurline.imaging.header import Limits, too_many_bytes
+from blurline.imaging.header import Limits, limits_of, too_many_bytes
 from blurline.imaging.kind import Kind
 from blurline.jobs.callback import callback_of, webhooks_of
 from blurline.jobs.job import JobError, JobSpec, JobStatus
@@ -85,7 +86,8 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     defaults = default_text(settings, default_pipeline(settings, pipelines).targets)
     webhooks_of(settings)  # so that a wrong setting ends the start, not an upload
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
-    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+    limits, desk = limits_of(settings), open_desk(settings)
+    longest = settings.max_filename_length
     records, queue = Records(store), JobQueue(redis, settings)
     stats, presence = Stats(redis), Presence(redis)
     reports = Reports(store, records, queue, stats, presence, pipelines, settings.max_queue_size)
@@ -96,7 +98,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     key = load_signing_key(settings.signing_key, settings.data_dir)
     trail = AuditTrail(store)
     deletion = Deletion(store, originals, records, queue, trail, key)
-    desk = OriginalDesk(reports, records, originals, trail)
+    original_desk = OriginalDesk(reports, records, originals, trail)
     direct = Direct(intake, records, store, deletion, settings.blur_wait)
     shared = CollectorRegistry()
     shared.register(SharedCollector(reports, stats, presence))
@@ -136,22 +138,23 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         openapi_extra=form_schema("file", many=False, pipelines=pipelines, settings=settings),
     )
     async def upload(request: Request, caller: Submitter) -> UploadAnswer:
-        async with open_form(request, max_bytes=limits.max_bytes, max_files=1) as form:
+        async with desk.form(request, max_bytes=limits.max_bytes, max_files=1) as form:
             files = files_of(form, "file")
             if len(files) > 1:
                 raise RequestError("send one file, or use /batch-upload", code="too_many_files")
-            if (files[0].size or 0) > limits.max_bytes:
+            if files[0].size > limits.max_bytes:
                 raise too_many_bytes(limits)
-            data, filename = await files[0].read(), safe_filename(files[0].filename)
+            filename = safe_filename(files[0].filename, longest)
 
-            def accept() -> JobSpec:
+            def accept(data: bytes) -> JobSpec:
                 choice = _choose(intake, form, settings, "file", caller)
                 intake.check_places()
                 spec = intake.keep(data, filename, choice)
                 intake.submit_one(spec)
                 return spec
 
-            spec = await run_in_threadpool(accept)
+            async with desk.spool.in_memory(files[0]) as data:
+                spec = await run_in_threadpool(accept, data)
         return UploadAnswer(
             job_id=spec.job_id,
             filename=spec.filename,
@@ -171,13 +174,13 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     async def batch_upload(request: Request, caller: Submitter) -> BatchAnswer:
         most = settings.max_batch_files
         most_bytes = settings.max_batch_bytes
-        async with open_form(request, max_bytes=most_bytes, max_files=most) as form:
+        async with desk.form(request, max_bytes=most_bytes, max_files=most) as form:
             files = files_of(form, "files")
             if len(files) > most:
                 raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
             choice = await run_in_threadpool(_choose, intake, form, settings, "files", caller)
             await run_in_threadpool(intake.check_places)
-            entries = await _keep_all(intake, files, choice, limits)
+            entries = await _keep_all(intake, files, choice, limits, desk.spool, longest)
         specs = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
         batch_id, accepted = await run_in_threadpool(intake.submit_batch, specs, caller.id)
         taken = {spec.job_id for spec in accepted}
@@ -248,7 +251,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         responses={200: {"content": {kind.content_type: {} for kind in Kind}}, **guarded(404)},
     )
     def original(job_id: str, caller: OriginalReader) -> Response:
-        picture, kind = desk.read(job_id, caller)
+        picture, kind = original_desk.read(job_id, caller)
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
         return Response(picture, media_type=kind.content_type, headers=headers)
 
@@ -276,13 +279,16 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         openapi_extra=picture_schema("picture"),
     )
     async def blur(request: Request, caller: Submitter) -> Response:
-        async with open_form(request, max_bytes=limits.max_bytes, max_files=1) as form:
+        async with desk.form(request, max_bytes=limits.max_bytes, max_files=1) as form:
             files = files_of(form, "picture")
             if len(files) > 1:
                 raise RequestError("send one picture at a time", code="too_many_files")
-            data, filename = await files[0].read(), safe_filename(files[0].filename)
-        text = OptionText(metadata="keep")
-        picture, kind = await direct.blur(data, filename, text, caller.id)
+            filename = safe_filename(files[0].filename, longest)
+            async with desk.spool.in_memory(files[0]) as data:
+                text = OptionText(metadata="keep")
+                spec = await run_in_threadpool(direct.hand_in, data, filename, text, caller.id)
+        del data
+        picture, kind = await direct.picture_of(spec)
         return Response(picture, media_type=kind.content_type)
 
     @app.get("/stats", tags=["service"], summary="The service in figures", responses=guarded())
@@ -319,9 +325,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     return app
 
 
-def _choose(
-    intake: Intake, form: FormData, settings: Settings, files: str, caller: Caller
-) -> Choice:
+def _choose(intake: Intake, form: Form, settings: Settings, files: str, caller: Caller) -> Choice:
     """The form's options, with the settings' defaults for what it leaves out or leaves empty."""
     check_fields(form, {files, "pipeline", "callback_url", *NAMES})
     pipeline = text_of(form, "pipeline").lower() or settings.default_pipeline
@@ -331,18 +335,22 @@ def _choose(
 
 
 async def _keep_all(
-    intake: Intake, files: list[UploadFile], choice: Choice, limits: Limits
+    intake: Intake,
+    files: list[SpooledFile],
+    choice: Choice,
+    limits: Limits,
+    spool: Spool,
+    longest: int,
 ) -> list[Entry]:
     """Store the good pictures, a few at a time; none of them if the store goes away meanwhile."""
     parallel = asyncio.Semaphore(BATCH_PARALLEL)
 
-    async def keep(file: UploadFile) -> Entry:
-        filename = safe_filename(file.filename)
-        async with parallel:
-            if (file.size or 0) > limits.max_bytes:
-                error = too_many_bytes(limits)
-                return Entry(filename, JobError(error.code, error.message))
-            data = await file.read()
+    async def keep(file: SpooledFile) -> Entry:
+        filename = safe_filename(file.filename, longest)
+        if file.size > limits.max_bytes:
+            error = too_many_bytes(limits)
+            return Entry(filename, JobError(error.code, error.message))
+        async with parallel, spool.in_memory(file) as data:
             return await run_in_threadpool(intake.keep_or_reject, data, filename, choice)
 
     results = await asyncio.gather(*map(keep, files), return_exceptions=True)

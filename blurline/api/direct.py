@@ -38,18 +38,29 @@ class Direct:
     deletion: Deletion
     patience: float
 
-    async def blur(
+    def hand_in(
         self, data: bytes, filename: str, text: OptionText, owner: str | None = None
-    ) -> tuple[bytes, Kind]:
-        """The redacted picture and its kind. While it waits it holds no thread.
+    ) -> JobSpec:
+        """Judge the picture, store it and queue it.
 
         Raises:
             PictureError: it is no picture that can be treated.
-            RequestError: `job_failed`, or `busy` when it took longer than the patience; then the
-                job is deleted, and the caller may send the picture again later.
             QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
         """
-        spec = await run_in_threadpool(self._hand_in, data, filename, text, owner)
+        choice = self.intake.choose(PIPELINE, text, owner)
+        self.intake.check_places()
+        spec = self.intake.keep(data, filename, choice)
+        self.intake.submit_one(spec)
+        return spec
+
+    async def picture_of(self, spec: JobSpec) -> tuple[bytes, Kind]:
+        """The redacted picture and its kind. While it waits it holds no thread.
+
+        Raises:
+            RequestError: `job_failed`, or `busy` when it took longer than the patience; then the
+                job is deleted, and the caller may send the picture again later.
+            QueueUnavailableError, StoreUnavailableError: try again later.
+        """
         deadline, wait = time.monotonic() + self.patience, FIRST_WAIT
         while (record := await run_in_threadpool(self.records.find, spec.job_id)) is None:
             if time.monotonic() > deadline:
@@ -58,13 +69,6 @@ class Direct:
             await asyncio.sleep(wait)
             wait = min(LONGEST_WAIT, 1.5 * wait)
         return await run_in_threadpool(self._take_out, spec, record)
-
-    def _hand_in(self, data: bytes, filename: str, text: OptionText, owner: str | None) -> JobSpec:
-        choice = self.intake.choose(PIPELINE, text, owner)
-        self.intake.check_places()
-        spec = self.intake.keep(data, filename, choice)
-        self.intake.submit_one(spec)
-        return spec
 
     def _give_up(self, spec: JobSpec) -> None:
         self.deletion.delete(spec.job_id, actor=spec.owner, owner=spec.owner)

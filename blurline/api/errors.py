@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from blurline.errors import BlurlineError, TooManyError, UnauthorizedError
+from blurline.errors import BlurlineError, PictureError, TooManyError, UnauthorizedError
 
 STATUS_OF_CODE = {
     "no_file": 400,
@@ -40,14 +40,24 @@ RETRY_SECONDS = 5
 
 
 class RequestError(BlurlineError):
-    """A request that can't be served for a reason of HTTP's own."""
+    """A request that can't be served for a reason of HTTP's own.
+
+    With `hang_up` the connection ends with the answer: the sender would go on with what nobody
+    reads.
+    """
 
     code = "bad_request"
+
+    def __init__(self, message: str, *, code: str | None = None, hang_up: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.hang_up = hang_up
 
 
 def error_response(error: BlurlineError) -> JSONResponse:
     """The answer to a request that ended in `error`."""
-    status = STATUS_OF_CODE.get(error.code, 500)
+    # What is wrong with a picture is never a fault of ours, whatever its code.
+    otherwise = 400 if isinstance(error, PictureError) else 500
+    status = STATUS_OF_CODE.get(error.code, otherwise)
     headers = {}
     if isinstance(error, TooManyError):
         headers["Retry-After"] = str(error.retry_after)
@@ -56,6 +66,8 @@ def error_response(error: BlurlineError) -> JSONResponse:
         headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if error.invalid else "Bearer"
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_SECONDS)
+    if isinstance(error, RequestError) and error.hang_up:
+        headers["Connection"] = "close"
     content = {"error": {"code": error.code, "message": error.message}}
     return JSONResponse(content, status, headers=headers)
 

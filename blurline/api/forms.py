@@ -1,76 +1,172 @@
 """Multipart uploads as they come off the wire, within limits that the sender can't talk around."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from fastapi import Request
-from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
-from starlette.types import Message
 
 from blurline.api.errors import RequestError
+from blurline.api.multipart import Form, PartLimits, read_form
+from blurline.api.spool import RequestSpool, Spool, SpooledFile
+from blurline.settings import Settings
 
 FORM_OVERHEAD = 256 * 1024
-"""Bytes that option fields and part headers may add to the files of a request."""
+"""Bytes that option fields and part heads may add to the files of a request."""
 
-MAX_FIELDS = 100
-MAX_FILES = 10_000
-MAX_FILENAME = 255
+MEGABYTE = 1_000_000
+PICTURES_IN_MEMORY = 4
+"""Of the largest size, which one process judges and stores at a time; smaller ones are more."""
+
+DRAIN_SECONDS = 10
+"""For which a sender is listened to that has been refused, so that it hears the answer."""
+
 UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 """Control characters, line separators, and the marks that turn the direction of writing."""
 
 
-@asynccontextmanager
-async def open_form(request: Request, *, max_bytes: int, max_files: int) -> AsyncIterator[FormData]:
-    """The request's form; its files lie in temporary files above one megabyte each.
+@dataclass(frozen=True, slots=True)
+class FormLimits:
+    """What a request may take up, beside the bytes and the number of its files.
 
-    What counts are the bytes that arrive, not those that `Content-Length` announces.
-
-    Raises:
-        RequestError: `too_many_bytes`, `too_many_files`, or `bad_request` for what is no form.
+    Attributes:
+        fields: options, and files in excess, beside the files that are asked for.
+        head_bytes: of the headers of one part.
+        seconds_a_megabyte: in which each further megabyte has to arrive.
     """
-    limit = max_bytes + FORM_OVERHEAD
-    received = 0
 
-    async def receive() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            if message.get("more_body", False):
-                await _drain(request, limit)
-            raise RequestError(
-                f"the request is larger than {max_bytes} bytes", code="too_many_bytes"
-            )
-        return message
+    fields: int
+    head_bytes: int
+    seconds_a_megabyte: float
 
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        raise RequestError("send the picture as multipart/form-data", code="no_file")
-    # Files are counted by whoever asks for them, so that the answer can say what the limit is.
-    limited = Request(request.scope, receive)
-    try:
-        async with limited.form(max_files=max(max_files, MAX_FILES), max_fields=MAX_FIELDS) as form:
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Takes forms off the wire."""
+
+    spool: Spool
+    limits: FormLimits
+
+    @asynccontextmanager
+    async def form(
+        self, request: Request, *, max_bytes: int, max_files: int
+    ) -> AsyncIterator[Form]:
+        """The request's form, whose files lie in the spool until the end of the context.
+
+        What counts are the bytes that arrive, not those that `Content-Length` announces.
+
+        Raises:
+            RequestError: `too_many_bytes`, `too_many_files`, `busy` where the spool is full,
+                `no_file` for another kind of body, or `bad_request` for what is no form, is
+                compressed, or comes too slowly.
+        """
+        headers = request.headers
+        if headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise RequestError("send the form as it is, without a Content-Encoding")
+        content_type = headers.get("content-type", "")
+        if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
+            raise RequestError("send the picture as multipart/form-data", code="no_file")
+        parts = PartLimits(max_files + self.limits.fields, self.limits.head_bytes)
+        with self.spool.request() as spooled:
+            body = _Body(request, spooled, max_bytes, self.limits.seconds_a_megabyte)
+            try:
+                form = await body.form(content_type.encode("latin-1"), parts)
+            except ClientDisconnect as error:
+                raise RequestError("the sender hung up") from error
+            except TimeoutError as error:
+                raise RequestError("the upload came too slowly", hang_up=True) from error
+            except RequestError as error:
+                error.hang_up = not await body.drain()
+                raise
             yield form
-    except ClientDisconnect as error:
-        raise RequestError("the sender hung up", code="bad_request") from error
 
 
-def files_of(form: FormData, field: str) -> list[UploadFile]:
+class _Body:
+    """The body of a request while it arrives."""
+
+    def __init__(
+        self, request: Request, spooled: RequestSpool, max_bytes: int, patience: float
+    ) -> None:
+        self._request = request
+        self._spooled = spooled
+        self._max_bytes = max_bytes
+        self._patience = patience
+        self._more = True
+
+    async def form(self, content_type: bytes, parts: PartLimits) -> Form:
+        """The form that it is.
+
+        Raises:
+            RequestError: what `read_form` raises, or `too_many_bytes`.
+            ClientDisconnect: the sender hung up.
+            TimeoutError: the sender was too slow.
+        """
+        async with asyncio.timeout(self._patience) as due:
+            return await read_form(self._pieces(due), content_type, self._spooled, parts)
+
+    async def _pieces(self, due: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """Its bytes, piece by piece; with each megabyte the time begins anew."""
+        clock, received = asyncio.get_running_loop(), 0
+        while self._more:
+            piece = await self._next()
+            if (received + len(piece)) // MEGABYTE > received // MEGABYTE:
+                due.reschedule(clock.time() + self._patience)
+            received += len(piece)
+            if received > self._max_bytes + FORM_OVERHEAD:
+                raise RequestError(
+                    f"the request is larger than {self._max_bytes} bytes", code="too_many_bytes"
+                )
+            self._spooled.take(len(piece))
+            yield piece
+
+    async def drain(self) -> bool:
+        """Read on for a while and forget it: who is still sending does not hear an answer.
+
+        Returns:
+            Whether that was all of it.
+        """
+        left = self._max_bytes + FORM_OVERHEAD
+        with suppress(TimeoutError, ClientDisconnect):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while self._more and left > 0:
+                    left -= len(await self._next())
+        return not self._more
+
+    async def _next(self) -> bytes:
+        message = await self._request.receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        self._more = message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        return piece
+
+
+def open_desk(settings: Settings) -> Desk:
+    """The desk of one process, with the settings' limits."""
+    limits = FormLimits(
+        settings.max_form_fields, settings.max_part_head_bytes, settings.upload_timeout
+    )
+    memory = PICTURES_IN_MEMORY * settings.max_image_bytes
+    return Desk(Spool(settings.max_spool_bytes, memory), limits)
+
+
+def files_of(form: Form, field: str) -> list[SpooledFile]:
     """The files in the form's field of that name.
 
     Raises:
         RequestError: `no_file`, there is none.
     """
-    files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+    files = [value for value in form.getlist(field) if isinstance(value, SpooledFile)]
     if not files:
         raise RequestError(f"the form has no file in a field named {field}", code="no_file")
     return files
 
 
-def check_fields(form: FormData, known: Collection[str]) -> None:
+def check_fields(form: Form, known: Collection[str]) -> None:
     """Return if the form has no other fields: a mistyped option must not pass for none.
 
     Raises:
@@ -80,7 +176,7 @@ def check_fields(form: FormData, known: Collection[str]) -> None:
         raise RequestError(f"the form may hold only {', '.join(sorted(known))}", code="bad_option")
 
 
-def text_of(form: FormData, field: str) -> str:
+def text_of(form: Form, field: str) -> str:
     """The texts of all fields of that name, joined by commas; empty where there is none.
 
     Raises:
@@ -92,22 +188,12 @@ def text_of(form: FormData, field: str) -> str:
     return ",".join(map(str, texts)).strip()
 
 
-def safe_filename(name: str | None) -> str:
-    """The name that the sender gave, without folders and control characters, at most 255 long.
+def safe_filename(name: str, longest: int) -> str:
+    """The name that the sender gave, without folders and control characters, cut to `longest`.
 
     It is only ever shown again, never used as a path.
     """
-    last = PurePath((name or "").replace("\\", "/")).name
+    last = PurePath(name.replace("\\", "/")).name
     printable = re.sub(UNPRINTABLE, "", last)
     printable = printable.encode("utf-8", "replace").decode("utf-8")
-    return "upload" if printable in ("", ".", "..") else printable[:MAX_FILENAME]
-
-
-async def _drain(request: Request, most: int) -> None:
-    """Read on for a while and forget it: who is still sending does not hear an answer."""
-    left = most
-    while left > 0:
-        message = await request.receive()
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return
-        left -= len(message.get("body", b""))
+    return "upload" if printable in ("", ".", "..") else printable[:longest]

@@ -26,7 +26,7 @@ from blurline.evaluation.dataset import (
 from blurline.evaluation.measurement import Measurement, Task
 from blurline.evaluation.report import Report, to_json
 from blurline.evaluation.table import tables
-from blurline.imaging.header import Limits
+from blurline.imaging.header import Limits, limits_of
 from blurline.models.load import load_detectors
 from blurline.models.wheels import write_whole
 from blurline.queue.service import inference
@@ -132,7 +132,7 @@ def _prepare_places(request: Request) -> None:
 
 
 def _limits(settings: Settings) -> Limits:
-    return Limits(settings.max_image_bytes, settings.max_image_pixels)
+    return limits_of(settings)
 
 
 def _options(

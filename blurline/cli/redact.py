@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from blurline.cli.pictures import KIND_OF_ENDING, pictures_in
 from blurline.errors import BlurlineError, OptionError
 from blurline.imaging.decode import decode
 from blurline.imaging.encode import encode
-from blurline.imaging.header import Limits, read_header
+from blurline.imaging.header import limits_of, read_header
 from blurline.imaging.kind import Kind
 from blurline.jobs.job import blur_metadata, detection_metadata
 from blurline.models.load import load_detectors
@@ -67,7 +67,7 @@ class Redactor:
         """The redacted picture as a file of that kind."""
         pixels = treated.frame.pixels
         if treated.frame.reduction != 1:
-            limits = Limits(len(treated.picture), self.treatment.limits.max_pixels)
+            limits = replace(self.treatment.limits, max_bytes=len(treated.picture))
             pixels = decode(treated.picture, read_header(treated.picture, limits))
         return encode(pixels, kind, self.treatment.quality)
 
@@ -127,7 +127,7 @@ def _redactor(text: OptionText, settings: Settings, pipelines: Mapping[str, Pipe
         options=options,
         treatment=Treatment(
             load_detectors(sorted(pipeline.needed_models(options)), inference(settings)),
-            Limits(settings.max_image_bytes, settings.max_image_pixels),
+            limits_of(settings),
             settings.jpeg_quality,
             settings.second_look,
         ),

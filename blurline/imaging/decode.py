@@ -11,6 +11,7 @@ from PIL import Image
 from blurline.errors import PictureError
 from blurline.imaging.header import Header
 from blurline.imaging.kind import Kind
+from blurline.imaging.plain import plain_png
 
 Pixels = NDArray[np.uint8]
 """A picture of shape (height, width, 3): red, green, blue, 0 to 255, C-contiguous."""
@@ -90,22 +91,17 @@ def _decode_other(data: bytes, kind: Kind) -> Pixels | None:
     It reads no GIF in all its builds, takes damaged TIFF for good and mixes its transparency in,
     and loses a colour of BMP with bit masks.
     """
-    if kind not in (Kind.PNG, Kind.WEBP) or (kind is Kind.PNG and not _chunks_fit(data)):
+    if kind not in (Kind.PNG, Kind.WEBP):
+        return None
+    plain = plain_png(data) if kind is Kind.PNG else data
+    if plain is None:
         return None
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(plain, np.uint8), flags)
     except cv2.error:
         return None
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
-
-
-def _chunks_fit(data: bytes) -> bool:
-    """Whether no chunk of a PNG claims to be longer than the file; OpenCV would reserve it all."""
-    place = 8
-    while place + 12 <= len(data):
-        place += 12 + int.from_bytes(data[place : place + 4], "big")
-    return place <= len(data)
 
 
 def _decode_with_pillow(data: bytes, kind: Kind) -> Pixels:

@@ -7,8 +7,10 @@ from io import BytesIO
 from PIL import Image, UnidentifiedImageError
 
 from blurline.errors import PictureError
+from blurline.imaging.bulk import check_bulk
 from blurline.imaging.frames import is_animated
 from blurline.imaging.kind import Kind
+from blurline.settings import Settings
 
 # `Limits` judges the size; Pillow's own guard would only add a second, different answer.
 Image.MAX_IMAGE_PIXELS = None
@@ -29,10 +31,24 @@ ORIENTATION_TAG = 0x0112  # TIFF 6.0, "Orientation"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The largest picture that is taken."""
+    """The largest picture that is taken; the last three are `check_bulk`'s and those of a side."""
 
     max_bytes: int
     max_pixels: int
+    max_side: int = 65_535
+    max_metadata: int = 10_000_000
+    max_scans: int = 100
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The limits that the settings name."""
+    return Limits(
+        settings.max_image_bytes,
+        settings.max_image_pixels,
+        settings.max_image_side,
+        settings.max_metadata_bytes,
+        settings.max_jpeg_scans,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,7 @@ def read_header(data: bytes, limits: Limits) -> Header:
     if len(data) > limits.max_bytes:
         raise too_many_bytes(limits)
     kind = sniff(data)
+    check_bulk(data, kind, limits.max_metadata, limits.max_scans)
     try:
         with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
             width, height = image.size
@@ -111,6 +128,12 @@ def read_header(data: bytes, limits: Limits) -> Header:
 def _check_size(width: int, height: int, kind: Kind, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise PictureError(f"the {kind} file has no pixels")
+    if max(width, height) > limits.max_side:
+        raise PictureError(
+            f"the picture has {width} x {height} pixels; at most {limits.max_side} a side are "
+            "taken",
+            code="too_many_pixels",
+        )
     if width * height > limits.max_pixels:
         raise PictureError(
             f"the picture has {width} x {height} pixels; "

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurline.imaging.chunks import PNG_SIGNATURE
 from blurline.imaging.containers import png, tiff, webp
 from blurline.imaging.decode import Pixels, turn_upright
 from blurline.imaging.encode import AVIF_SPEED, encode
 from blurline.imaging.kind import Kind
+from blurline.imaging.plain import plain_png
 
 _Samples = NDArray[Any]
 """Samples of 8 or 16 bits, shape (height, width, channels): grey or RGB, then perhaps alpha."""
@@ -103,7 +105,6 @@ def _read(data: bytes, kind: Kind, orientation: int) -> _Original:
 def _is_deep(image: Image.Image, data: bytes) -> bool:
     """Whether OpenCV is to read the samples, since Pillow makes 8 bits of some files of 16."""
     if image.format == "PNG":
-        # OpenCV would reserve the memory for a damaged chunk that claims to be gigabytes long.
         return data[_PNG_DEPTH] == 16 and png.is_whole(data)
     if image.format != "TIFF" or image.mode == "CMYK":
         return False
@@ -113,8 +114,11 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
 def _deep_samples(data: bytes, *, has_alpha: bool) -> _Samples | None:
     """Samples of 16 bits as OpenCV reads them; None where it has none or others."""
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    plain = plain_png(data) if data.startswith(PNG_SIGNATURE) else data
+    if plain is None:
+        return None
     try:
-        samples = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        samples = cv2.imdecode(np.frombuffer(plain, np.uint8), flags)
     except cv2.error:
         return None
     if samples is None or samples.dtype != np.uint16:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from blurline.certificate.certificate import issue
 from blurline.certificate.signing import SigningKey
 from blurline.errors import OptionError, OriginalMissingError
+from blurline.imaging.trial import check_harmless
 from blurline.jobs.job import (
     JobRecord,
     JobSpec,
@@ -44,8 +45,11 @@ class Processor:
     treatment: Treatment
     signing_key: SigningKey
 
-    def process(self, spec: JobSpec) -> Processed:
+    def process(self, spec: JobSpec, *, cautious: bool = False) -> Processed:
         """Fetch, treat, certify and store; the record is left to the caller.
+
+        With `cautious` the picture is read in a process of its own first, since it may be what an
+        earlier worker died of.
 
         The processed picture and its certificate are written before the record, so that a record
         never names a picture that is not there. Any error leaves no record, so no half-treated
@@ -65,6 +69,9 @@ class Processor:
         if data is None:
             raise OriginalMissingError("the original picture is not in the store any more")
         watch.lap("fetch")
+        if cautious:
+            check_harmless(data, self.treatment.limits)
+            watch.lap("trial")
         pipeline = self.pipelines.get(spec.pipeline)
         if pipeline is None:
             raise OptionError("this worker knows no pipeline of the name that the job asks for")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 from collections.abc import Mapping
 from types import FrameType
@@ -10,7 +11,7 @@ from prometheus_client import start_http_server
 
 from blurline.certificate.signing import load_signing_key
 from blurline.errors import ModelError, ModelMissingError
-from blurline.imaging.header import Limits
+from blurline.imaging.header import limits_of
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Records
 from blurline.models.load import Inference, load_detectors
@@ -37,6 +38,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         ModelMissingError: not one network could be loaded, so every job would be refused.
     """
     os.nice(settings.worker_nice)
+    # A crash must not leave pictures in a core file.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     detectors = load_detectors(
         sorted(frozenset[str]().union(*(pipeline.models for pipeline in pipelines.values()))),
         inference(settings),
@@ -53,7 +56,7 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         pipelines=pipelines,
         treatment=Treatment(
             detectors,
-            Limits(settings.max_image_bytes, settings.max_image_pixels),
+            limits_of(settings),
             settings.jpeg_quality,
             settings.second_look,
         ),

@@ -46,7 +46,7 @@ class JobRunner:
             self._report(spec, record)
             return
         try:
-            processed = self._processor.process(spec)
+            processed = self._processor.process(spec, cautious=not first_try)
         except OriginalMissingError as error:
             if not self._records.is_deleted(spec.job_id):
                 self.give_up(spec, JobError(error.code, error.message))

@@ -100,6 +100,7 @@ def _start_valkey(supervisor: Supervisor, data_dir: Path, path: Path, lock: int)
 def _api(listener: socket.socket, environment: dict[str, str]) -> Program:
     descriptor = listener.fileno()
     command = [sys.executable, "-m", "uvicorn", "api_server:app", "--fd", str(descriptor)]
+    command += ["--http", "blurline.api.protocol:GuardedProtocol"]
     command += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "10"]
     return Program("api", command, environment, (descriptor,), stop_seconds=15)
 
