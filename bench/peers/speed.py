@@ -14,7 +14,7 @@ LEAST = 8
 """Images of a run, however slow the contender is."""
 
 DOUBLINGS = 4
-"""How often a run that was too short to tell a speed is made again, each time with twice as many."""
+"""How often a run that is too short to tell a speed is made again, each time with twice as many."""
 
 
 class TooShortError(BlurlineError):
