@@ -5,7 +5,6 @@ import tempfile
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean
 from typing import Annotated, Any
 
 import typer
@@ -56,7 +55,6 @@ def redis_memory(
         redis = connect(f"unix://{socket}")
         stack.callback(redis.close)
         finished = _finished(redis, own, kernel)
-        streams = [_bytes_of(redis, key) for key in redis.scan_iter("rq:results:*")]
         specs = [job_spec(kernel, PHOTO_BYTES) for _ in range(depths[-1])]
         before, waiting = _used(redis), {}
         with progress("queued", len(specs)) as done:
@@ -74,7 +72,6 @@ def redis_memory(
             "bytes_of_its_hash_alone": of_one,
             "bytes_of_its_message": len(json.dumps(specs[0].to_message())),
             "bytes_per_finished_job": finished,
-            "bytes_of_its_result_stream": round(mean(streams)),
             "finished_job_is_remembered_for_seconds": own.result_ttl,
             RECIPE: {"targets": list(kernel.options.targets), "pipeline": kernel.pipeline.name},
         },

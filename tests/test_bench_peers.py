@@ -22,7 +22,7 @@ from bench.peers.plain_service import MODELS, TARGETS, find, treat
 from bench.peers.recall import Recall, sets_in, spread
 from bench.peers.result import HEAD, Entry, Recipe, Result, from_json, lines, markdown, to_json
 from bench.peers.services import Service, plain_service
-from bench.peers.speed import Lap, Run, Speed, Way, measure, steady
+from bench.peers.speed import Lap, Run, Speed, TooShortError, Way, measure, steady
 from blurline.errors import BlurlineError
 from blurline.evaluation.dataset import DatasetError, LabelledPicture, LabelledSet
 from blurline.imaging.decode import Pixels, decode
@@ -102,6 +102,24 @@ class Rated:
     def run(self, images: int) -> Run:
         self.order.append((self.name, images))
         return Run(self.rates.pop(0), cpu_ms=20.0)
+
+
+def test_a_run_that_tells_no_speed_is_made_again_with_twice_as_many_images() -> None:
+    class Slow(Rated):
+        def run(self, images: int) -> Run:
+            run = super().run(images)
+            if images < 20:
+                raise TooShortError("too few")
+            return run
+
+    runner = Slow("slow", [1, 1, 2, 1, 1, 2, 1, 1, 2])
+    speeds = measure({("slow", ""): runner}, rounds=2, seconds=1)
+    assert [images for _, images in runner.order] == [5, 10, 20, 8, 16, 32, 8, 16, 32]
+    assert speeds["slow", ""].runs == (2, 2)
+
+    hopeless = Slow("hopeless", [1.0] * 5, trial=1)
+    with pytest.raises(TooShortError):
+        measure({("hopeless", ""): hopeless}, rounds=1, seconds=1)
 
 
 def test_all_take_turns_and_the_medians_count() -> None:

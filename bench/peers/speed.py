@@ -13,6 +13,15 @@ Way = tuple[str, str]
 LEAST = 8
 """Images of a run, however slow the contender is."""
 
+DOUBLINGS = 4
+"""How often a run that is too short to tell a speed is made again, each time with twice as many."""
+
+
+class TooShortError(BlurlineError):
+    """The processes of a run were hardly at work at the same time."""
+
+    code = "too_short"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -33,6 +42,7 @@ class Runner(Protocol):
         """Treat so many.
 
         Raises:
+            TooShortError: so many images tell no speed.
             BlurlineError: an image was lost or failed, so no figure would mean anything.
         """
 
@@ -66,17 +76,17 @@ def steady(processes: Sequence[Sequence[Lap]], warm_up: int) -> Run:
     another was done.
 
     Raises:
-        BlurlineError: they were hardly at work at the same time.
+        TooShortError: they were hardly at work at the same time.
     """
     if any(len(laps) <= warm_up + 1 for laps in processes):
-        raise BlurlineError("too few pictures to tell a speed")
+        raise TooShortError("too few pictures to tell a speed")
     start = max(laps[warm_up].at for laps in processes)
     end = min(laps[-1].at for laps in processes)
     rate, cpu, pictures = 0.0, 0.0, 0
     for laps in processes:
         inside = [lap for lap in laps if start <= lap.at <= end]
         if len(inside) < 2:
-            raise BlurlineError("too few pictures to tell a speed")
+            raise TooShortError("too few pictures to tell a speed")
         first, last = inside[0], inside[-1]
         rate += (len(inside) - 1) / (last.at - first.at)
         cpu += last.cpu - first.cpu
@@ -90,15 +100,25 @@ def measure(runners: Mapping[Way, Runner], *, rounds: int, seconds: float) -> di
     Each then gets as many images as it treats in about `seconds`, in each round.
     """
     images = {
-        way: max(LEAST, round(seconds * runner.run(runner.trial).images_per_second))
+        way: max(LEAST, round(seconds * _run(runner, runner.trial).images_per_second))
         for way, runner in runners.items()
     }
     runs: dict[Way, list[Run]] = {way: [] for way in runners}
     for _ in range(rounds):
         for way, runner in runners.items():
-            runs[way].append(runner.run(images[way]))
+            runs[way].append(_run(runner, images[way]))
     first = [run.images_per_second for run in runs[next(iter(runs))]]
     return {way: _speed(found, first) for way, found in runs.items()}
+
+
+def _run(runner: Runner, images: int) -> Run:
+    """A run of so many images, or of more where they tell no speed."""
+    for doubling in range(DOUBLINGS):
+        try:
+            return runner.run(images << doubling)
+        except TooShortError:
+            continue
+    return runner.run(images << DOUBLINGS)
 
 
 def best(speeds: Mapping[str, Speed]) -> str:
