@@ -69,7 +69,7 @@ ROUTES = {
 }
 """The scope that each route asks for."""
 
-OPEN = {"/health", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+OPEN = {"/health", "/docs", "/openapi.json"}
 """Paths that ask for none."""
 
 CALLERS = {
