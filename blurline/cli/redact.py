@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -17,9 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from blurline.cli.pictures import KIND_OF_ENDING, pictures_in
 from blurline.errors import BlurlineError, OptionError
-from blurline.imaging.decode import decode
 from blurline.imaging.encode import encode
-from blurline.imaging.header import limits_of, read_header
+from blurline.imaging.header import limits_of, sniff
 from blurline.imaging.kind import Kind
 from blurline.jobs.job import blur_metadata, detection_metadata
 from blurline.models.load import load_detectors
@@ -29,7 +28,7 @@ from blurline.settings import Settings
 from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, default_text, options_of
 from blurline.stages.pipeline import Pipeline
-from blurline.treatment.treatment import Treated, Treatment
+from blurline.treatment.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,13 @@ class Redactor:
             LeakSuspectedError: the result did not stand the second look.
         """
         started = perf_counter()
-        treated = self.treatment.treat(source.read_bytes(), self.pipeline, self.options)
-        own = treated.header.kind.written
+        data = source.read_bytes()
+        own = sniff(data).written
         kind = KIND_OF_ENDING.get(target.suffix.lower(), own)
-        _write(target, treated.picture if kind is own else self._as(kind, treated))
+        changes = kind is not own
+        treated = self.treatment.treat(data, self.pipeline, self.options, whole=changes)
+        pixels, quality = treated.frame.pixels, self.treatment.quality
+        _write(target, encode(pixels, kind, quality) if changes else treated.picture)
         return {
             "file": str(source),
             "result": str(target),
@@ -62,14 +64,6 @@ class Redactor:
             "blur_metadata": blur_metadata(treated, self.options),
             "detection_metadata": detection_metadata(treated.frame),
         }
-
-    def _as(self, kind: Kind, treated: Treated) -> bytes:
-        """The redacted picture as a file of that kind."""
-        pixels = treated.frame.pixels
-        if treated.frame.reduction != 1:
-            limits = replace(self.treatment.limits, max_bytes=len(treated.picture))
-            pixels = decode(treated.picture, read_header(treated.picture, limits))
-        return encode(pixels, kind, self.treatment.quality)
 
 
 def redact_all(

@@ -62,8 +62,10 @@ class Treatment:
     quality: int
     second_looks: float
 
-    def treat(self, data: bytes, pipeline: Pipeline, options: Options) -> Treated:
-        """The redacted picture.
+    def treat(
+        self, data: bytes, pipeline: Pipeline, options: Options, *, whole: bool = False
+    ) -> Treated:
+        """The redacted picture; if `whole`, with all its pixels in the frame.
 
         Whatever fails once the pixels are there, no pixel gets out: the error is passed on, or the
         whole frame is redacted if the caller chose so.
@@ -76,7 +78,11 @@ class Treatment:
         """
         watch = Stopwatch()
         header = read_header(data, self.limits)
-        frame = open_frame(data, header, pipeline, options, self.detectors)
+        frame = (
+            Frame(decode(data, header))
+            if whole
+            else open_frame(data, header, pipeline, options, self.detectors)
+        )
         watch.lap("decode")
         try:
             return self._redacted(data, header, frame, pipeline, options, watch)
