@@ -99,6 +99,8 @@ def test_there_is_a_command_for_each_need() -> None:
         ("worker",),
         ("demo",),
         ("verify",),
+        ("audit",),
+        ("audit", "verify"),
         ("models",),
         ("models", "list"),
         ("models", "pull"),
