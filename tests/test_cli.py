@@ -104,6 +104,8 @@ def test_there_is_a_command_for_each_need() -> None:
         ("models",),
         ("models", "list"),
         ("models", "pull"),
+        ("keys",),
+        ("keys", "new"),
     }
 
 
