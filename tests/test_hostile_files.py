@@ -20,7 +20,7 @@ from tests.hostile import BOMBS, MEGABYTE, NO_PICTURES, ODDITIES, SCRIPT, bomb, 
 from tests.parts import PATIENCE, Taking, ended, files_below, refusal
 
 LIMITS = Limits(50_000_000, 100_000_000)
-MOST_MEMORY = 2_500_000_000
+MOST_MEMORY = 3_000_000_000
 """Bytes of the worker, networks and all, which are compiled for the last eight sizes each."""
 
 SPREAD = 25
