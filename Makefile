@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PHOTOS ?=
 PORT ?= 8000
+JOBS ?= 2
 DATA_DIR ?= blurline-data
 DATA ?= ../shared/data
 FACE_SETS := $(addprefix $(DATA)/faces/,wider_val200 facemask_cc0)
@@ -30,8 +31,8 @@ install: $(INSTALLED) ## install blurline and its tools into .venv
 demo: $(INSTALLED) ## send photos through the whole service; PHOTOS=file-or-folder for your own
 	$(BIN)/blurline demo $(if $(PHOTOS),"$(PHOTOS)")
 
-test: $(INSTALLED) ## run the test suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(INSTALLED) ## run the test suite, JOBS files of it at a time
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-long: $(INSTALLED) ## run the tests that take minutes: all hostile files, the API's own description
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)

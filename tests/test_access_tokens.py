@@ -465,7 +465,7 @@ def test_v10_3_3_a_token_without_a_subject_is_refused(
         (7, set()),
         ({"submit": True}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_v10_3_2_a_token_grants_the_scopes_that_it_names(
     issuer: Issuer, tokens: Tokens, claim: Any, scopes: set[str]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -30,7 +30,7 @@ from blurline.storage.vault import (
 from tests.parts import S3Server, drawing, files_below
 
 PICTURE = encode(drawing(64, 48), Kind.JPEG, 90)
-JOB, OTHER = str(uuid4()), str(uuid4())
+JOB, OTHER = str(UUID(int=7 << 120)), str(UUID(int=8 << 120))
 ENCRYPTING = [Originals.ENCRYPT, Originals.DELETE]
 needs_s3 = pytest.mark.skipif(
     not Path(sys.executable).with_name("weed").exists(), reason="the S3 server is not installed"

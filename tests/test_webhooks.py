@@ -337,7 +337,7 @@ def test_an_event_that_was_removed_meanwhile_does_not_come_back(post: Callable[.
 @pytest.mark.parametrize(
     "address",
     [
-        *map(str, METADATA),
+        *sorted(map(str, METADATA)),
         *("127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1"),  # noqa: S104
         *("169.254.1.1", "100.64.0.1", "192.0.0.1", "198.18.0.1", "192.0.2.1", "224.0.0.1"),
         *("240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1"),
