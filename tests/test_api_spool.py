@@ -81,3 +81,20 @@ def test_a_picture_above_all_room_is_taken_alone() -> None:
                 return held
 
     assert asyncio.run(take()) == b"abcdefgh"
+
+
+def test_files_that_are_read_at_the_same_time_are_not_mixed_up() -> None:
+    contents = [bytes([number]) * 200_000 for number in range(60)]
+
+    async def reads() -> list[bytes]:
+        with Spool(100 * MEMORY_BYTES, 100 * MEMORY_BYTES).request() as request:
+            files, start = [], 0
+            for content in contents:
+                request.take(len(content))
+                await request.write(content)
+                files.append(SpooledFile("a.jpg", start, len(content), request))
+                start += len(content)
+            return await asyncio.gather(*(file.read() for file in files))
+
+    for _ in range(5):
+        assert asyncio.run(reads()) == contents

@@ -244,6 +244,7 @@ def published(monkeypatch: pytest.MonkeyPatch, module: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_throughput_accounts_for_every_image_and_process(monkeypatch: pytest.MonkeyPatch) -> None:
     found = published(monkeypatch, throughput_module)
     words = "throughput --size 320x240 --images 8 --batch 2 --rounds 1 --kernel-seconds 0.2"
@@ -260,6 +261,7 @@ def test_throughput_accounts_for_every_image_and_process(monkeypatch: pytest.Mon
     assert figures["ratio"] > 0
 
 
+@pytest.mark.long
 def test_a_spike_on_the_s3_server_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = published(monkeypatch, spike_module)
     words = "spike --size 320x240 --rate 20 --seconds 0.5 --store s3 --kernel-seconds 0.2"

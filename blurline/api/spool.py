@@ -1,6 +1,7 @@
 """Where uploads lie until they are judged, and the bounds that hold for all of them together."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -102,16 +103,18 @@ class RequestSpool:
     async def read(self, start: int, size: int) -> bytes:
         """Bytes that were written."""
         if self._size > MEMORY_BYTES:
-            return await run_in_threadpool(self._read, start, size)
-        return self._read(start, size)
+            return await run_in_threadpool(self._read_at, start, size)
+        self._file.seek(start)
+        return self._file.read(size)
 
     def close(self) -> None:
         """Forget the files."""
         self._file.close()
 
-    def _read(self, start: int, size: int) -> bytes:
-        self._file.seek(start)
-        return self._file.read(size)
+    def _read_at(self, start: int, size: int) -> bytes:
+        """Without a position in the file, which threads that read other pictures would move."""
+        self._file.flush()
+        return os.pread(self._file.fileno(), size, start)
 
 
 @dataclass(frozen=True, slots=True)
