@@ -3,7 +3,6 @@
 import itertools
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,19 +55,3 @@ class Kernel:
         for worker in workers:
             worker.join()
         return sum(done) / (time.perf_counter() - started)
-
-    def cpu_ms_per_step(self, photos: list[bytes], rounds: int) -> dict[str, float]:
-        """CPU milliseconds an image of each step, of all threads of this process, one at a time."""
-        spent: dict[str, float] = defaultdict(float)
-        last = 0.0
-
-        def lap(name: str) -> None:
-            nonlocal last
-            now = time.process_time()
-            spent[name] += now - last
-            last = now
-
-        for photo in itertools.islice(itertools.cycle(photos), rounds):
-            last = time.process_time()
-            self.run(photo, lap)
-        return {name: 1000 * seconds / rounds for name, seconds in spent.items()}
