@@ -17,6 +17,10 @@ Pixels = NDArray[np.uint8]
 """A picture of shape (height, width, 3): red, green, blue, 0 to 255, C-contiguous."""
 
 
+HALF = 2
+"""The reduction at which large JPEGs are read."""
+
+
 def decode(data: bytes, header: Header, *, reduction: int = 1) -> Pixels:
     """The pixels of the picture in `data`, turned upright, transparency dropped.
 

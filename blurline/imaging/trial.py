@@ -7,11 +7,12 @@ whose worker was lost is tried here before it comes to another one.
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 
 from blurline.errors import PictureError
-from blurline.imaging.decode import decode
+from blurline.imaging.decode import HALF, decode
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.jpeg import JpegError
 from blurline.imaging.kind import Kind
@@ -60,7 +61,10 @@ def read_like_a_worker(data: bytes, limits: Limits) -> None:
     turbojpeg = library()
     if header.kind is not Kind.JPEG:
         rewrite(data, header.kind, pixels, (), header.orientation, quality=90)
-    elif turbojpeg is not None:
+        return
+    with suppress(PictureError):  # a worker reads the whole where it can't read half
+        decode(data, header, reduction=HALF)
+    if turbojpeg is not None:
         turbojpeg.transcode(data, _nothing, progressive=False)
 
 

@@ -3,14 +3,12 @@
 from contextlib import suppress
 
 from blurline.errors import BlurlineError
-from blurline.imaging.decode import decode
+from blurline.imaging.decode import HALF, decode
 from blurline.imaging.header import Header
 from blurline.inference.detector import Detectors
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Pipeline
 from blurline.treatment.writing import stays_a_jpeg
-
-HALF = 2
 
 
 def open_frame(
