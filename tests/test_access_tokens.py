@@ -365,16 +365,13 @@ def test_without_a_key_id_the_only_key_of_the_algorithm_is_taken(
     "wrong",
     [
         {"exp": None},
-        {"exp": int(time.time()) - LEEWAY_SECONDS - 5},
         {"exp": 0},
         {"exp": "soon"},
         {"exp": [4_000_000_000]},
         {"exp": float("inf")},
         {"exp": -float("inf")},
-        {"nbf": int(time.time()) + LEEWAY_SECONDS + 60},
         {"nbf": "never"},
         {"nbf": float("inf")},
-        {"iat": int(time.time()) + LEEWAY_SECONDS + 60},
     ],
     ids=str,
 )
@@ -382,6 +379,21 @@ def test_v9_2_1_a_token_is_good_only_in_its_time(
     issuer: Issuer, tokens: Tokens, wrong: dict[str, Any]
 ) -> None:
     refused(tokens, issuer.token("EdDSA", "EdDSA", **wrong))
+
+
+@pytest.mark.parametrize(
+    ("claim", "seconds_from_now"),
+    [
+        ("exp", -LEEWAY_SECONDS - 5),
+        ("nbf", LEEWAY_SECONDS + 60),
+        ("iat", LEEWAY_SECONDS + 60),
+    ],
+)
+def test_v9_2_1_a_token_is_refused_after_its_time_and_before_it(
+    issuer: Issuer, tokens: Tokens, claim: str, seconds_from_now: int
+) -> None:
+    when = {claim: int(time.time()) + seconds_from_now}
+    refused(tokens, issuer.token("EdDSA", "EdDSA", **when))
 
 
 def test_v9_2_1_clocks_may_differ_a_little(issuer: Issuer, tokens: Tokens) -> None:
