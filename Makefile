@@ -32,7 +32,7 @@ demo: $(INSTALLED) ## send photos through the whole service; PHOTOS=file-or-fold
 	$(BIN)/blurline demo $(if $(PHOTOS),"$(PHOTOS)")
 
 test: $(INSTALLED) ## run the test suite, JOBS files of it at a time
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-long: $(INSTALLED) ## run the tests that take minutes: all hostile files, the API's own description
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)

@@ -19,6 +19,20 @@ from blurline.stack.stack import Stack, running_stack
 from tests.parts import DATA, S3Server, Taking, ValkeyServer, drawing, serving, settings_for
 
 KEPT = ("MODEL_DIR",)
+LONGEST = (
+    "test_worker_processes",
+    "test_faults",
+    "test_cli",
+    "test_leaks_in_logs",
+    "test_hostile_files",
+    "test_privacy",
+    "test_quality",
+)
+"""Files that take longest. They go first, so that none of them runs alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session", autouse=True)

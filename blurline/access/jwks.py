@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -130,8 +129,8 @@ class UrlKeys:
             self._asked = now
             self._keys = parse_jwks(_fetch(self._url))
             self._answered = self._clock()
-        except (httpx.HTTPError, httpx.InvalidURL, SettingsError, ValueError) as error:
-            log.warning("no keys from JWT_JWKS_URL: %s", type(error).__name__)
+        except (OSError, SettingsError, ValueError) as error:
+            log.warning("no keys from JWT_JWKS_URL: %s", type(error.__cause__ or error).__name__)
         finally:
             self._lock.release()
 
@@ -226,13 +225,24 @@ def _algorithm(key: Any) -> str | None:
 
 
 def _fetch(url: str) -> bytes:
-    """What is at the URL. A redirection is not followed, since it may lead anywhere."""
+    """What is at the URL. A redirection is not followed, since it may lead anywhere.
+
+    Raises:
+        OSError: the issuer can't be reached.
+        ValueError: it does not answer with keys.
+    """
+    # A tenth of the API's start, which most services have no use for.
+    import httpx
+
     content = b""
-    with httpx.stream("GET", url, timeout=FETCH_SECONDS, follow_redirects=False) as answer:
-        if answer.status_code != httpx.codes.OK:
-            raise ValueError("the issuer does not answer with its keys")
-        for chunk in answer.iter_bytes():
-            content += chunk
-            if len(content) > LARGEST:
-                raise ValueError("the issuer's answer is too large")
+    try:
+        with httpx.stream("GET", url, timeout=FETCH_SECONDS, follow_redirects=False) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise ValueError("the issuer does not answer with its keys")
+            for chunk in answer.iter_bytes():
+                content += chunk
+                if len(content) > LARGEST:
+                    raise ValueError("the issuer's answer is too large")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise OSError("the issuer can't be reached") from error
     return content

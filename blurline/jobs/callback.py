@@ -10,8 +10,6 @@ from base64 import b64decode
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-import httpx
-
 from blurline.errors import OptionError, SettingsError
 from blurline.settings import Settings
 
@@ -56,6 +54,9 @@ class CallbackRules:
         schemes = ("https", "http") if self.allow_http else ("https",)
         if len(url) > LONGEST_URL or not PRINTABLE.fullmatch(url):
             raise OptionError(f"callback_url must be at most {LONGEST_URL} printable characters")
+        # What posts to the URL reads it; the API's start need not wait for that.
+        import httpx
+
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL:
