@@ -1,10 +1,12 @@
 """Putting a worker process together from the settings, and its life from start to signal."""
 
+import ctypes
 import logging
 import os
 import resource
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from types import FrameType
 
 from prometheus_client import start_http_server
@@ -27,6 +29,12 @@ from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
 from blurline.treatment.treatment import Treatment
 
+M_MMAP_THRESHOLD = -3  # malloc.h of glibc
+LARGE_BLOCK = 4_000_000
+"""Bytes from which on malloc maps a block by itself, so that it goes back to the system when it is
+freed. Left alone, glibc moves that bound up with each such block, and the pixels of large pictures
+tear the heap to pieces."""
+
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +48,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     os.nice(settings.worker_nice)
     # A crash must not leave pictures in a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, AttributeError):  # other C libraries have no such bound
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
     detectors = load_detectors(
         sorted(frozenset[str]().union(*(pipeline.models for pipeline in pipelines.values()))),
         inference(settings),
