@@ -87,7 +87,7 @@ def judged(service: str, run: Run) -> Report:
         return Report(Verdict.BROKEN, (f"pip-audit failed ({service}): {last}",))
     known = [one for one in dependencies if "skip_reason" not in one]
     if not known:
-        return Report(Verdict.NOT_AUDITED, (f"{service} knows none of the packages",))
+        return Report(Verdict.NOT_AUDITED, (f"{service} has a page of none of them",))
     found = [line for one in known for line in _vulnerabilities(one)]
     count = f"{len(known)} of {len(dependencies)} pinned packages audited by {service}"
     if found:
