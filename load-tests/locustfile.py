@@ -33,11 +33,12 @@ API_KEY = os.environ.get("API_KEY", "")
 ANSWER_DEADLINE = 60.0
 JOB_DEADLINE = 120.0
 LONGEST_WAIT = 10.0
-AT_ONCE = 10_000
+SPAWN_RATE = 100
 LEAST_SENT = 0.9
 UNENDED = ("submitted", "processing")
 
 turns = {name: itertools.count() for name in PLAN}
+starts: dict[str, float] = {}
 followers = Pool()
 followed: set[str] = set()
 """Scenarios of which a job was followed: the first one always is."""
@@ -58,8 +59,11 @@ class Uploader(HttpUser):
         self.told_to_wait = 0.0
         if API_KEY:
             self.client.headers["Authorization"] = f"Bearer {API_KEY}"
-        # All users are made at once; from here on they take turns, evenly spaced.
-        gevent.sleep(next(turns[self.scenario]) / PLAN[self.scenario].rate)
+        # From their first upload on, users take turns, evenly spaced.
+        now = time.perf_counter()
+        first = starts.setdefault(self.scenario, now)
+        due = first + next(turns[self.scenario]) / PLAN[self.scenario].rate
+        gevent.sleep(max(0.0, due - now))
 
     def wait_time(self) -> float:
         wait = max(self.began + self.every - time.perf_counter(), self.told_to_wait, 0.0)
@@ -180,12 +184,12 @@ class Scenarios(LoadTestShape):
         now, begin = self.get_run_time(), 0.0
         for name, scenario in PLAN.items():
             if now < begin + scenario.seconds:
-                return users_of(scenario), AT_ONCE, [USERS[name]]
+                return users_of(scenario), SPAWN_RATE, [USERS[name]]
             begin += scenario.seconds + PAUSE
             if now < begin:
-                return 0, AT_ONCE, None
+                return 0, SPAWN_RATE, None
         waiting = len(followers) and now < begin + JOB_DEADLINE
-        return (0, AT_ONCE, None) if waiting else None
+        return (0, SPAWN_RATE, None) if waiting else None
 
 
 def figures(environment: Environment, name: str) -> dict[str, float]:

@@ -44,7 +44,7 @@ def publish(results: Sequence[Result], folder: Path, console: Console) -> None:
 
 def table(results: Sequence[Result]) -> Table:
     """A row for each scenario of each generator."""
-    found = Table("generator", "scenario")
+    found = Table("generator", "scenario", box=None, pad_edge=False)
     for name in COLUMNS:
         found.add_column(name, justify="right")
     for result in results:
