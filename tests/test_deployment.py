@@ -1,12 +1,10 @@
-"""What the files beside the package promise: images, manifests, monitoring, load tests."""
+"""What the files beside the package promise: images, manifests, monitoring."""
 
-import importlib.util
 import json
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -28,7 +26,6 @@ DOCKERFILE = ROOT / "Dockerfile"
 PROMETHEUS = ROOT / "monitoring/prometheus.yml"
 ALERTS = ROOT / "monitoring/alerts.yml"
 DASHBOARD = ROOT / "monitoring/grafana/dashboards/overview.json"
-LOAD_TESTS = ROOT / "load-tests"
 
 TARGETS = ("api", "worker")
 KEYS = ("MASTER_KEY_FILE", "SIGNING_KEY")
@@ -494,27 +491,3 @@ def test_each_trouble_raises_its_alert_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "tests.yml"
     path.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "tests": tests}))
     run_tool("promtool", "test", "rules", path)
-
-
-# Load tests
-
-
-def test_locust_file_has_a_user_and_makes_photos_of_its_own() -> None:
-    # In a process of its own, because importing locust rewires the standard library for gevent.
-    if importlib.util.find_spec("locust") is None:
-        pytest.skip("locust is not installed")
-    code = (
-        "import io, locustfile; from PIL import Image; "
-        "image = Image.open(io.BytesIO(locustfile.photo(1))); "
-        "print(locustfile.Uploader.abstract, image.format, *image.size)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=LOAD_TESTS, capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.split() == ["False", "JPEG", "1280", "720"], done.stderr
-
-
-def test_k6_reads_its_script(tmp_path: Path) -> None:
-    photo = tmp_path / "photo.jpg"
-    photo.write_bytes(b"\xff\xd8")
-    run_tool("k6", "inspect", "-e", f"PHOTO={photo}", LOAD_TESTS / "load-test.js")
