@@ -56,10 +56,12 @@ export const options = {
 
 export default function () {
   const began = Date.now();
+  // Each upload is one of its own, though all send the same photo.
+  const key = { 'Idempotency-Key': `${__VU}-${__ITER}-${Date.now()}-${Math.random()}` };
   const answer = http.post(
     `${BASE_URL}/upload`,
     { file: photo },
-    { ...uploadAnswers, headers, tags: { name: 'upload' } },
+    { ...uploadAnswers, headers: { ...headers, ...key }, tags: { name: 'upload' } },
   );
   const taken = answer.status === 202;
   accepted.add(taken);

@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import time
+import uuid
 from functools import cache
 
 import numpy as np
@@ -56,7 +57,11 @@ class Uploader(HttpUser):
     def upload(self) -> None:
         began = time.perf_counter()
         picture = ("photo.jpg", random.choice(photos()), "image/jpeg")
-        with self.client.post("/upload", files={"file": picture}, catch_response=True) as answer:
+        # Each upload is one of its own, though its photo was sent before.
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        with self.client.post(
+            "/upload", files={"file": picture}, headers=key, catch_response=True
+        ) as answer:
             if answer.status_code == 429:
                 # Back-pressure is the service working as it should: a line of its own, no failure.
                 answer.request_meta["name"] = "/upload answered 429"

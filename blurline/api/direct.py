@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from blurline.api.deletion import Deletion
 from blurline.api.errors import RequestError
 from blurline.api.intake import Intake
+from blurline.api.places import Places
 from blurline.errors import BlurlineError, TemporaryError
 from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobRecord, JobSpec
@@ -33,6 +34,7 @@ class Direct:
     """Hands a picture in, waits for it, and keeps nothing of it but its record."""
 
     intake: Intake
+    places: Places
     records: Records
     store: Store
     deletion: Deletion
@@ -48,7 +50,7 @@ class Direct:
             QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
         """
         choice = self.intake.choose(PIPELINE, text, owner)
-        self.intake.check_places()
+        self.places.check()
         spec = self.intake.keep(data, filename, choice)
         self.intake.submit_one(spec)
         return spec
@@ -75,7 +77,8 @@ class Direct:
 
     def _take_out(self, spec: JobSpec, record: JobRecord) -> tuple[bytes, Kind]:
         """The picture of a job that has ended; what was kept for it is removed."""
-        self.intake.forget([spec])
+        with suppress(TemporaryError):  # the retention times see to it
+            self.deletion.originals.forget(spec.job_id, spec.kind)
         if record.error is not None:
             raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
         key = keys.processed(spec.job_id, spec.kind)
