@@ -162,7 +162,7 @@ class JobQueue:
         Returns:
             The jobs that are not queued and won't be, so that their pictures can be removed.
         """
-        words = [JOB_PREFIX, GONE_PREFIX, GONE_SECONDS, *job_ids]
+        words: list[Any] = [JOB_PREFIX, GONE_PREFIX, GONE_SECONDS, *job_ids]
         return [job_id.decode() for job_id in self._give_up(keys=[], args=words)]
 
     @answering()
