@@ -199,13 +199,13 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
                 raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
             choice = await run_in_threadpool(_choose, intake, form, settings, "files", caller)
             digests = await _digests(files, desk.spool) if key else []
-            place, known = await run_in_threadpool(intake.place_batch, digests, choice, key)
+            place = await run_in_threadpool(intake.place_batch, digests, choice, key)
             entries = await _keep_all(intake, files, choice, place, limits, desk.spool, longest)
         taken = await run_in_threadpool(intake.submit_batch, place, entries, caller.id)
         jobs = [_batch_entry(entry, taken) for entry in entries]
         accepted = sum(job.job_id is not None for job in jobs)
         goods = [entry.replayed for entry in entries if isinstance(entry.outcome, JobSpec)]
-        _say_if_replayed(response, all(goods) and (known or bool(goods)))
+        _say_if_replayed(response, all(goods) and (place.again or bool(goods)))
         return BatchAnswer(
             batch_id=place.batch_id,
             submitted=accepted,

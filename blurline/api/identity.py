@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
-from uuid import UUID, uuid5
 
 from pydantic import TypeAdapter
 from starlette.datastructures import Headers
@@ -68,7 +67,7 @@ class Identity:
             digest: of the picture's file, by `digest_of`.
         """
         if key is not None:
-            return self._by_key(Noun.PICTURE, [digest], choice, key)
+            return self._by_key(Noun.PICTURE, [digest], choice, [key])
         if not self.by_content:
             return None
         words = ["content", choice.owner, *_sent(Noun.PICTURE, [digest], choice)]
@@ -76,11 +75,19 @@ class Identity:
 
     def of_batch(self, digests: Sequence[bytes], choice: Choice, key: str) -> Mark:
         """The mark of a batch that has a key."""
-        return self._by_key(Noun.BATCH, digests, choice, key)
+        return self._by_key(Noun.BATCH, digests, choice, [key])
 
-    def _by_key(self, noun: Noun, digests: Sequence[bytes], choice: Choice, key: str) -> Mark:
+    def of_file(self, digest: bytes, choice: Choice, key: str | None, number: int) -> Mark | None:
+        """The mark of a file of a batch: of its place in it if the batch has a key."""
+        if key is None:
+            return self.of_picture(digest, choice, None)
+        return self._by_key(Noun.PICTURE, [digest], choice, [key, number])
+
+    def _by_key(
+        self, noun: Noun, digests: Sequence[bytes], choice: Choice, words: list[Any]
+    ) -> Mark:
         content = self._keyed(_sent(noun, digests, choice))
-        return Mark(self._keyed(["key", choice.owner, key]), content)
+        return Mark(self._keyed(["key", choice.owner, *words]), content)
 
     def _keyed(self, words: list[Any]) -> str:
         return hmac.digest(self.secret, json.dumps(words).encode(), "sha256").hex()
@@ -108,11 +115,6 @@ def key_of(headers: Headers) -> str | None:
             f"{HEADER} must be one text of 1 to {LONGEST_KEY} printable characters without spaces"
         )
     return text
-
-
-def job_of_batch(batch_id: str, number: int) -> str:
-    """The id of the job that is number so and so in a batch with a key: the same at each try."""
-    return str(uuid5(UUID(batch_id), str(number)))
 
 
 def _sent(noun: Noun, digests: Sequence[bytes], choice: Choice) -> list[Any]:

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 
 from blurline import metrics
 from blurline.api.earlier import Earlier, Standing
 from blurline.api.errors import RequestError
-from blurline.api.identity import Choice, Identity, digest_of, job_of_batch
+from blurline.api.identity import Choice, Identity, digest_of
 from blurline.api.places import Places
 from blurline.api.reports import Reports
 from blurline.errors import (
@@ -66,18 +66,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlace:
-    """Under which id a batch goes. With a key its jobs have ids that follow from the batch's.
-
-    `ended` are the ids of jobs of an earlier try that are queued or have ended, in whatever way.
-    """
+    """Under which id a batch goes, with which key, and whether it was sent with that before."""
 
     batch_id: str
-    keyed: bool = False
-    known: frozenset[str] = frozenset()
-
-    def job_id(self, number: int) -> str | None:
-        """The id of a file's job; None if nothing says which."""
-        return job_of_batch(self.batch_id, number) if self.keyed else None
+    key: str | None = None
+    again: bool = False
 
 
 class Intake:
@@ -173,19 +166,10 @@ class Intake:
         """Store one file of a batch, unless it was taken in before; a bad picture is an answer."""
         try:
             kind = read_header(data, self._limits).kind
-            job_id = place.job_id(number)
-            if job_id is None:
-                mark = self._identity.of_picture(digest_of(data), choice, None)
-                return self._keep(data, filename, choice, kind, mark)
-        except PictureError as error:
+            mark = self._identity.of_file(digest_of(data), choice, place.key, number)
+            return self._keep(data, filename, choice, kind, mark)
+        except (PictureError, QueueFullError) as error:
             return Entry(filename, JobError(error.code, error.message))
-        except QueueFullError as error:
-            return Entry(filename, JobError(error.code, error.message))
-        spec = _spec(job_id, kind, filename, len(data), choice)
-        if job_id in place.known:
-            return Entry(filename, spec, replayed=True)
-        self._store(spec, data)
-        return Entry(filename, spec)
 
     def submit(self, specs: Sequence[JobSpec]) -> list[Place]:
         """Queue jobs whose pictures are stored; the pictures of those that are not are removed.
@@ -211,10 +195,8 @@ class Intake:
         if not place.taken:
             raise self._places.full()
 
-    def place_batch(
-        self, digests: Sequence[bytes], choice: Choice, key: str | None
-    ) -> tuple[BatchPlace, bool]:
-        """The id that a batch goes under, and whether it is one that was sent before.
+    def place_batch(self, digests: Sequence[bytes], choice: Choice, key: str | None) -> BatchPlace:
+        """The id that a batch goes under.
 
         Args:
             digests: of its files in their order, by `digest_of`; only with a key.
@@ -226,19 +208,9 @@ class Intake:
         """
         if key is None:
             self._places.check()
-            return BatchPlace(str(uuid4())), False
+            return BatchPlace(str(uuid4()))
         claim = self._claimed(self._identity.of_batch(digests, choice, key))
-        place = BatchPlace(claim.job_id, keyed=True)
-        if claim.fresh:
-            return place, False
-        job_ids = [job_of_batch(place.batch_id, number) for number in range(len(digests))]
-        queued = self._queue.known(job_ids)
-        known = frozenset(
-            job_id
-            for job_id, there in zip(job_ids, queued, strict=True)
-            if there or self._records.has_end(job_id)
-        )
-        return replace(place, known=known), True
+        return BatchPlace(claim.job_id, key, again=not claim.fresh)
 
     def submit_batch(
         self, place: BatchPlace, entries: Sequence[Entry], owner: str | None = None
@@ -264,7 +236,7 @@ class Intake:
         try:
             places = self.submit(fresh)
         except TemporaryError:
-            if not place.keyed:  # else another try may have been answered with it
+            if place.key is None:  # else another try may have been answered with it
                 self._records.delete_batch(place.batch_id)
             raise
         metrics.UPLOADS.labels("replayed").inc(len(replayed))
