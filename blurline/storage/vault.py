@@ -44,6 +44,7 @@ two bytes, the wrapped key, the nonce, and the order, encrypted, with the tag at
 second one, which `KEEP` writes, the order as it is."""
 
 LENGTH_BYTES = 2
+TRIES = 3
 
 WRAPPED_FORMAT = b"BLK1"
 """Keys that `MasterKeys` wraps begin with it. The master key's id follows, then the nonce, then the
@@ -223,10 +224,12 @@ class OriginalsVault:
         plain = self.policy is Originals.KEEP
         fresh = None if plain else AESGCM.generate_key(KEY_BITS)
         content = PLAIN_FORMAT + order if fresh is None else self._sealed(job_id, fresh, order)
-        if self._keys.create(keys.data_key(job_id), content, BYTES):
-            return fresh
-        found = self._find(job_id)
-        if found is None:
+        for _ in range(TRIES):
+            if self._keys.create(keys.data_key(job_id), content, BYTES):
+                return fresh
+            if (found := self._find(job_id)) is not None:
+                break  # else it was forgotten between the two
+        else:
             raise OriginalUnreadableError("the original was forgotten while it was written")
         if found.data_key is None and not plain:
             raise OriginalUnreadableError("the original is not encrypted, but has to be")
