@@ -240,6 +240,7 @@ def test_jobs_are_known_and_done_after_redis_was_emptied(
         JobQueue(redis, settings).submit([done])
         with image_worker(settings, runner(settings)) as hands:
             hands.work(max_jobs=1, logging_level="WARNING")
+        with image_worker(settings, runner(settings)) as hands:
             running = stored(settings, small_jpeg)
             JobQueue(redis, settings).submit([running])
             found = hands.dequeue_job_and_maintain_ttl(None)
@@ -260,7 +261,8 @@ def test_jobs_are_known_and_done_after_redis_was_emptied(
             ]
             assert reconciler(settings).reconcile(older_than=NOW).requeued == 2
             hands.perform_job(*found)  # the one that ran goes on all the while
-            hands.work(max_jobs=2, logging_level="WARNING")
+        with image_worker(settings, runner(settings)) as others:
+            others.work(max_jobs=2, logging_level="WARNING")
         assert {status(one) for one in (done, running, waits)} == {"completed"}
         assert waiting(redis) == []
 
