@@ -123,7 +123,12 @@ def arrive(plan: Plan, rate_of: Callable[[float], float]) -> Arrivals:
     due = schedule(rate, plan.seconds)
     with ExitStack() as stack:
         service = stack.enter_context(
-            running_service(plan.store, worker_threads=plan.threads, max_queue_size=len(due) + ROOM)
+            running_service(
+                plan.store,
+                worker_threads=plan.threads,
+                max_queue_size=len(due) + ROOM,
+                max_queue_seconds=0,
+            )
         )
         client = stack.enter_context(service.client())
         load = OpenLoop(service.stack.url, photos)

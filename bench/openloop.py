@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import uvloop
 
-from bench.client import FORM_TYPE, form
+from bench.client import FORM_TYPE, KEY, form
 
 LEAD_SECONDS = 0.2
 ANSWER_SECONDS = 60
@@ -61,7 +62,7 @@ class OpenLoop:
 
     def __init__(self, url: str, photos: Sequence[bytes]) -> None:
         self._host, _, self._port = urlsplit(url).netloc.rpartition(":")
-        self._requests = [_request(self._host, photo) for photo in photos]
+        self._bodies = [form([photo], batch=False) for photo in photos]
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     def run(
@@ -96,17 +97,18 @@ class OpenLoop:
         sent_at = time.time()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                status, content = await self._exchange(self._requests[number % len(self._requests)])
+                status, content = await self._exchange(self._bodies[number % len(self._bodies)])
             job_id = str(json.loads(content)["job_id"]) if status == ACCEPTED else ""
             return Answer(due_at, sent_at, time.time(), status, job_id)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             return Answer(due_at, sent_at, time.time(), 0, error=type(error).__name__)
 
-    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+    async def _exchange(self, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer, by a connection that is free or else a new one."""
         reader, writer = self._connection() or await asyncio.open_connection(self._host, self._port)
         try:
-            writer.write(request)
+            writer.write(_head(self._host, len(body)))
+            writer.write(body)
             await writer.drain()
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             status_line, *lines = head.split("\r\n")
@@ -128,10 +130,9 @@ class OpenLoop:
         return None
 
 
-def _request(host: str, photo: bytes) -> bytes:
-    body = form([photo], batch=False)
-    head = (
+def _head(host: str, size: int) -> bytes:
+    """The head of an upload of so many bytes that is a job of its own."""
+    return (
         f"POST /upload HTTP/1.1\r\nHost: {host}\r\nContent-Type: {FORM_TYPE}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+        f"{KEY}: {uuid4()}\r\nContent-Length: {size}\r\n\r\n"
+    ).encode()

@@ -35,6 +35,13 @@ WEBHOOKS = Counter(
     "were dropped, since too many waited.",
     ["outcome"],
 )
+UPLOADS = Counter(
+    "blurline_uploads_total",
+    "Pictures at this API process: taken; replayed, since their job was there already; or refused, "
+    "though nothing was wrong with them: full (no place in the queue), late (what waits takes too "
+    "long), mismatch (another one had the same Idempotency-Key).",
+    ["outcome"],
+)
 HTTP_REQUESTS = Counter(
     "blurline_http_requests_total",
     "Requests that this API process answered.",
@@ -67,5 +74,6 @@ __all__ = [
     "REGISTRY",
     "SHARED",
     "STAGE_SECONDS",
+    "UPLOADS",
     "WEBHOOKS",
 ]

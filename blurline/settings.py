@@ -96,6 +96,24 @@ class Settings(BaseSettings):
     max_queue_size: int = Field(
         1000, ge=1, description="Waiting jobs above which an upload is answered 429."
     )
+    max_queue_seconds: float = Field(
+        600,
+        ge=0,
+        description="Seconds that the work ahead may take, by the workers' own pace, before an "
+        "upload is answered 429; 0: only `MAX_QUEUE_SIZE` counts.",
+    )
+    idempotency_ttl: int = Field(
+        86400,
+        ge=1,
+        description="Seconds for which an upload is known again by its `Idempotency-Key`, or by "
+        "its content, and answered with the job that it has already: see "
+        "[reliability](reliability.md#the-same-picture-twice).",
+    )
+    content_identity: bool = Field(
+        True,
+        description="Whether the same picture with the same options of the same caller is one job "
+        "without an `Idempotency-Key` too.",
+    )
     num_workers: int = Field(
         1, ge=1, le=256, description="Worker processes that `blurline up` starts."
     )

@@ -40,6 +40,7 @@ from tests.originals import vault_in
 from tests.parts import (
     ROOT,
     files_below,
+    fresh,
     image_worker,
     job_spec,
     refusal,
@@ -97,8 +98,9 @@ class House:
         return self.client.request(method, path, headers=bearer(self.keys[who]), **others)
 
     def upload(self, picture: bytes, who: str) -> str:
-        """Hand in a picture; the job's id."""
-        answer = self.request("POST", "/upload", who, files={"file": ("a.jpg", picture)})
+        """Hand in a picture, as a job of its own; the job's id."""
+        headers = {**bearer(self.keys[who]), **fresh()}
+        answer = self.client.post("/upload", files={"file": ("a.jpg", picture)}, headers=headers)
         assert answer.status_code == 202, answer.text
         job_id: str = answer.json()["job_id"]
         return job_id

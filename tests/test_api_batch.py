@@ -16,6 +16,7 @@ from tests.parts import (
     ValkeyServer,
     eventually,
     files_below,
+    fresh,
     refusal,
     serving,
     settings_for,
@@ -33,7 +34,7 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
 def send(client: httpx.Client, pictures: list[bytes], **data: Any) -> httpx.Response:
     """Hand in pictures that are named by their place: 0.jpg, 1.jpg and so on."""
     files = [("files", (f"{number}.jpg", picture)) for number, picture in enumerate(pictures)]
-    return client.post("/batch-upload", files=files, data=data)
+    return client.post("/batch-upload", files=files, data=data, headers=fresh())
 
 
 def done(client: httpx.Client, batch_id: str) -> dict[str, Any]:

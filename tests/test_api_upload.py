@@ -29,6 +29,7 @@ from tests.parts import (
     ended,
     eventually,
     files_below,
+    fresh,
     picture_file,
     refusal,
     serving,
@@ -66,7 +67,8 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def send(client: httpx.Client, content: bytes, name: str = "photo.jpg", **data: Any) -> Any:
-    return client.post("/upload", files={"file": (name, content)}, data=data)
+    files = {"file": (name, content)}
+    return client.post("/upload", files=files, data=data, headers=fresh())
 
 
 def test_an_upload_is_answered_with_its_job(taking: Taking, small_jpeg: bytes) -> None:

@@ -22,6 +22,7 @@ from tests.parts import (
     ended,
     environment_of,
     eventually,
+    fresh,
     image_worker,
     job_spec,
     refusal,
@@ -45,7 +46,7 @@ def ends(client: httpx.Client, jobs: list[str]) -> set[str]:
 
 
 def send(client: httpx.Client, picture: bytes) -> httpx.Response:
-    return client.post("/upload", files={"file": ("a.jpg", picture)})
+    return client.post("/upload", files={"file": ("a.jpg", picture)}, headers=fresh())
 
 
 def processing(client: httpx.Client, jobs: list[str]) -> list[str]:

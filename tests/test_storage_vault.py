@@ -21,6 +21,7 @@ from blurline.storage import keys
 from blurline.storage.objects import FolderStore, open_store
 from blurline.storage.store import Store
 from blurline.storage.vault import (
+    PLAIN_FORMAT,
     MasterKeys,
     Originals,
     OriginalsVault,
@@ -105,7 +106,31 @@ def test_nothing_of_an_original_is_in_any_file(
 def test_a_kept_original_is_a_plain_picture(vault: OriginalsVault, store: Store) -> None:
     replace(vault, policy=Originals.KEEP).put(JOB, Kind.JPEG, PICTURE)
     assert store.get(keys.original(JOB, Kind.JPEG)) == PICTURE
-    assert store.get(keys.data_key(JOB)) is None
+    assert store.get(keys.data_key(JOB)) == PLAIN_FORMAT  # and no key
+
+
+@pytest.mark.parametrize("policy", Originals)
+def test_what_is_to_be_done_is_kept_beside_the_original(
+    vault: OriginalsVault, tmp_path: Path, policy: Originals
+) -> None:
+    vault, order = replace(vault, policy=policy), b"blur the faces in mister-x-at-home.jpg"
+    vault.put(JOB, Kind.JPEG, PICTURE, order)
+    vault.put(JOB, Kind.JPEG, PICTURE, b"something else")
+    assert vault.order(JOB) == order
+    assert vault.get(JOB, Kind.JPEG) == PICTURE
+    assert vault.order(OTHER) is None
+    shown = [path for path in files_below(tmp_path / "store") if order in path.read_bytes()]
+    assert bool(shown) is (policy is Originals.KEEP)
+    vault.forget(JOB, Kind.JPEG)
+    assert vault.order(JOB) is None
+
+
+def test_an_altered_order_is_noticed(vault: OriginalsVault, store: Store) -> None:
+    vault.put(JOB, Kind.JPEG, PICTURE, b"blur")
+    for altered in with_one_byte_flipped(place(store, keys.data_key(JOB))):
+        store.put(keys.data_key(JOB), altered, "image/jpeg")
+        with pytest.raises(OriginalUnreadableError):
+            vault.order(JOB)
 
 
 @pytest.mark.parametrize("policy", Originals)

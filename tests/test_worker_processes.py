@@ -29,6 +29,7 @@ from tests.parts import (
     eventually,
     files_below,
     free_port,
+    fresh,
     job_spec,
     refusal,
     serving,
@@ -40,7 +41,8 @@ from tests.parts import (
 
 def batch(client: httpx.Client, picture: bytes, count: int) -> str:
     """Hand in the picture many times; the batch's id."""
-    answer = client.post("/batch-upload", files=[("files", ("a.jpg", picture))] * count)
+    files = [("files", ("a.jpg", picture))] * count
+    answer = client.post("/batch-upload", files=files, headers=fresh())
     assert answer.json()["submitted"] == count
     return str(answer.json()["batch_id"])
 

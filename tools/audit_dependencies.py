@@ -66,7 +66,7 @@ def audit(ask: Callable[[str], Run], services: Iterable[str] = SERVICES) -> Repo
     Args:
         ask: runs pip-audit with that list.
     """
-    tried = []
+    tried: list[str] = []
     for service in services:
         report = judged(service, ask(service))
         if report.verdict is not Verdict.NOT_AUDITED:

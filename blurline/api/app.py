@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import starmap
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -17,6 +18,7 @@ from blurline.api.access import Deleter, Guard, OriginalReader, Reader, Submitte
 from blurline.api.deletion import Deletion
 from blurline.api.direct import Direct
 from blurline.api.docs import install_docs
+from blurline.api.earlier import Earlier
 from blurline.api.envelope import REQUEST_ID, Envelope, LastResort
 from blurline.api.errors import RequestError, install_error_handlers
 from blurline.api.forms import (
@@ -26,15 +28,18 @@ from blurline.api.forms import (
     safe_filename,
     text_of,
 )
-from blurline.api.intake import Choice, Entry, Intake
+from blurline.api.identity import HEADER, REPLAYED, Choice, Identity, digest_of, key_of
+from blurline.api.intake import BatchPlace, Entry, Intake
 from blurline.api.multipart import Form
 from blurline.api.openapi import (
     describe_errors_in_our_shape,
     form_schema,
     guarded,
     picture_schema,
+    replayed,
 )
 from blurline.api.originals import OriginalDesk
+from blurline.api.places import Places
 from blurline.api.reports import Reports, checked_id
 from blurline.api.schemas import (
     BatchAnswer,
@@ -56,6 +61,7 @@ from blurline.imaging.kind import Kind
 from blurline.jobs.callback import callback_of, webhooks_of
 from blurline.jobs.job import JobError, JobSpec, JobStatus
 from blurline.jobs.records import Records
+from blurline.queue.claims import Claims
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.jobqueue import JobQueue
 from blurline.queue.presence import Presence
@@ -65,7 +71,7 @@ from blurline.stages.options import NAMES, OptionText, default_pipeline, default
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.objects import open_store
-from blurline.storage.vault import open_vault
+from blurline.storage.vault import load_master_keys, open_vault
 
 BATCH_PARALLEL = 8
 """Files of one batch that are judged and stored at a time."""
@@ -90,16 +96,28 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     longest = settings.max_filename_length
     records, queue = Records(store), JobQueue(redis, settings)
     stats, presence = Stats(redis), Presence(redis)
-    reports = Reports(store, records, queue, stats, presence, pipelines, settings.max_queue_size)
-    originals = open_vault(settings, store)
+    originals, capacity = open_vault(settings, store), settings.max_queue_size
+    reports = Reports(store, originals, records, queue, stats, presence, pipelines, capacity)
+    places = Places(queue, reports, capacity, settings.max_queue_seconds)
+    masters = load_master_keys(settings.master_key_file, settings.data_dir)
     intake = Intake(
-        originals, records, queue, reports, pipelines, defaults, limits, settings.max_queue_size
+        originals,
+        records,
+        queue,
+        Claims(redis, settings),
+        Identity(masters.derived(b"identity"), settings.content_identity),
+        Earlier(records, settings.keep_results_days),
+        places,
+        reports,
+        pipelines,
+        defaults,
+        limits,
     )
     key = load_signing_key(settings.signing_key, settings.data_dir)
     trail = AuditTrail(store)
     deletion = Deletion(store, originals, records, queue, trail, key)
     original_desk = OriginalDesk(reports, records, originals, trail)
-    direct = Direct(intake, records, store, deletion, settings.blur_wait)
+    direct = Direct(intake, places, records, store, deletion, settings.blur_wait)
     shared = CollectorRegistry()
     shared.register(SharedCollector(reports, stats, presence))
 
@@ -122,8 +140,8 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=("Authorization", REQUEST_ID),
-            expose_headers=("Retry-After", REQUEST_ID),
+            allow_headers=("Authorization", REQUEST_ID, HEADER),
+            expose_headers=("Retry-After", REQUEST_ID, REPLAYED),
         )
     app.add_middleware(Envelope)
     install_error_handlers(app)
@@ -134,10 +152,11 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         status_code=202,
         tags=["pictures"],
         summary="Hand in one picture",
-        responses=guarded(400, 413, 415, 422),
+        responses={**guarded(400, 413, 415, 422), **replayed()},
         openapi_extra=form_schema("file", many=False, pipelines=pipelines, settings=settings),
     )
-    async def upload(request: Request, caller: Submitter) -> UploadAnswer:
+    async def upload(request: Request, response: Response, caller: Submitter) -> UploadAnswer:
+        key = key_of(request.headers)
         async with desk.form(request, max_bytes=limits.max_bytes, max_files=1) as form:
             files = files_of(form, "file")
             if len(files) > 1:
@@ -146,15 +165,14 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
                 raise too_many_bytes(limits)
             filename = safe_filename(files[0].filename, longest)
 
-            def accept(data: bytes) -> JobSpec:
+            def accept(data: bytes) -> Entry:
                 choice = _choose(intake, form, settings, "file", caller)
-                intake.check_places()
-                spec = intake.keep(data, filename, choice)
-                intake.submit_one(spec)
-                return spec
+                return intake.take_in(data, filename, choice, key)
 
             async with desk.spool.in_memory(files[0]) as data:
-                spec = await run_in_threadpool(accept, data)
+                entry = await run_in_threadpool(accept, data)
+        spec = entry.spec
+        _say_if_replayed(response, entry.replayed)
         return UploadAnswer(
             job_id=spec.job_id,
             filename=spec.filename,
@@ -168,10 +186,11 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         status_code=202,
         tags=["pictures"],
         summary="Hand in many pictures; a bad one does not sink the others",
-        responses=guarded(400, 413, 422),
+        responses={**guarded(400, 413, 422), **replayed()},
         openapi_extra=form_schema("files", many=True, pipelines=pipelines, settings=settings),
     )
-    async def batch_upload(request: Request, caller: Submitter) -> BatchAnswer:
+    async def batch_upload(request: Request, response: Response, caller: Submitter) -> BatchAnswer:
+        key = key_of(request.headers)
         most = settings.max_batch_files
         most_bytes = settings.max_batch_bytes
         async with desk.form(request, max_bytes=most_bytes, max_files=most) as form:
@@ -179,16 +198,19 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             if len(files) > most:
                 raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
             choice = await run_in_threadpool(_choose, intake, form, settings, "files", caller)
-            await run_in_threadpool(intake.check_places)
-            entries = await _keep_all(intake, files, choice, limits, desk.spool, longest)
-        specs = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
-        batch_id, accepted = await run_in_threadpool(intake.submit_batch, specs, caller.id)
-        taken = {spec.job_id for spec in accepted}
+            digests = await _digests(files, desk.spool) if key else []
+            place = await run_in_threadpool(intake.place_batch, digests, choice, key)
+            entries = await _keep_all(intake, files, choice, place, limits, desk.spool, longest)
+        taken = await run_in_threadpool(intake.submit_batch, place, entries, caller.id)
+        jobs = [_batch_entry(entry, taken) for entry in entries]
+        accepted = sum(job.job_id is not None for job in jobs)
+        goods = [entry.replayed for entry in entries if isinstance(entry.outcome, JobSpec)]
+        _say_if_replayed(response, all(goods) and (place.again or bool(goods)))
         return BatchAnswer(
-            batch_id=batch_id,
-            submitted=len(accepted),
-            rejected=len(entries) - len(accepted),
-            jobs=[_batch_entry(entry, taken) for entry in entries],
+            batch_id=place.batch_id,
+            submitted=accepted,
+            rejected=len(jobs) - accepted,
+            jobs=jobs,
         )
 
     @app.get(
@@ -338,6 +360,7 @@ async def _keep_all(
     intake: Intake,
     files: list[SpooledFile],
     choice: Choice,
+    place: BatchPlace,
     limits: Limits,
     spool: Spool,
     longest: int,
@@ -345,22 +368,38 @@ async def _keep_all(
     """Store the good pictures, a few at a time; none of them if the store goes away meanwhile."""
     parallel = asyncio.Semaphore(BATCH_PARALLEL)
 
-    async def keep(file: SpooledFile) -> Entry:
+    async def keep(number: int, file: SpooledFile) -> Entry:
         filename = safe_filename(file.filename, longest)
         if file.size > limits.max_bytes:
             error = too_many_bytes(limits)
             return Entry(filename, JobError(error.code, error.message))
         async with parallel, spool.in_memory(file) as data:
-            return await run_in_threadpool(intake.keep_or_reject, data, filename, choice)
+            return await run_in_threadpool(
+                intake.keep_or_reject, data, filename, choice, place, number
+            )
 
-    results = await asyncio.gather(*map(keep, files), return_exceptions=True)
+    results = await asyncio.gather(*starmap(keep, enumerate(files)), return_exceptions=True)
     entries = [result for result in results if isinstance(result, Entry)]
     for result in results:
         if isinstance(result, BaseException):
-            kept = [entry.outcome for entry in entries if isinstance(entry.outcome, JobSpec)]
+            kept = [entry.spec for entry in entries if entry.stored]
             await run_in_threadpool(intake.forget, kept)
             raise result
     return entries
+
+
+async def _digests(files: list[SpooledFile], spool: Spool) -> list[bytes]:
+    """What the files' contents are told apart by."""
+    digests = []
+    for file in files:
+        async with spool.in_memory(file) as data:
+            digests.append(await run_in_threadpool(digest_of, data))
+    return digests
+
+
+def _say_if_replayed(response: Response, replayed: bool) -> None:
+    if replayed:
+        response.headers[REPLAYED] = "true"
 
 
 def _batch_entry(entry: Entry, taken: Collection[str]) -> BatchEntry:

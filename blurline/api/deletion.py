@@ -60,6 +60,7 @@ class Deletion:
         if owner is None and (originals or recorded or queued):
             # First of all: a worker that ends from now on removes what it wrote by itself.
             self.records.delete(job_id)
+        self.originals.forget_order(job_id)
         for kind in originals:
             self.originals.forget(job_id, kind)
         removed = {

@@ -14,7 +14,8 @@ from fastapi.concurrency import run_in_threadpool
 from blurline.api.deletion import Deletion
 from blurline.api.errors import RequestError
 from blurline.api.intake import Intake
-from blurline.errors import BlurlineError, TemporaryError
+from blurline.api.places import Places
+from blurline.errors import BlurlineError, QueueUnavailableError, TemporaryError
 from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobRecord, JobSpec
 from blurline.jobs.records import Records
@@ -33,6 +34,7 @@ class Direct:
     """Hands a picture in, waits for it, and keeps nothing of it but its record."""
 
     intake: Intake
+    places: Places
     records: Records
     store: Store
     deletion: Deletion
@@ -48,9 +50,13 @@ class Direct:
             QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
         """
         choice = self.intake.choose(PIPELINE, text, owner)
-        self.intake.check_places()
+        self.places.check()
         spec = self.intake.keep(data, filename, choice)
-        self.intake.submit_one(spec)
+        try:
+            self.intake.submit_one(spec)
+        except QueueUnavailableError:
+            self._forget(spec)  # nobody else has its id, and nobody will ask for it
+            raise
         return spec
 
     async def picture_of(self, spec: JobSpec) -> tuple[bytes, Kind]:
@@ -73,9 +79,13 @@ class Direct:
     def _give_up(self, spec: JobSpec) -> None:
         self.deletion.delete(spec.job_id, actor=spec.owner, owner=spec.owner)
 
+    def _forget(self, spec: JobSpec) -> None:
+        with suppress(TemporaryError):  # the retention times see to it
+            self.deletion.originals.forget(spec.job_id, spec.kind)
+
     def _take_out(self, spec: JobSpec, record: JobRecord) -> tuple[bytes, Kind]:
         """The picture of a job that has ended; what was kept for it is removed."""
-        self.intake.forget([spec])
+        self._forget(spec)
         if record.error is not None:
             raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
         key = keys.processed(spec.job_id, spec.kind)

@@ -26,6 +26,7 @@ STATUS_OF_CODE = {
     "animation": 415,
     "bad_option": 422,
     "model_missing": 422,
+    "idempotency_mismatch": 422,
     "queue_full": 429,
     "rate_limited": 429,
     "queue_unavailable": 503,

@@ -1,56 +1,76 @@
-"""Taking pictures in: judged, stored, then queued, in this order."""
+"""Taking pictures in: judged, known again or not, stored, then queued, in this order."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
+from blurline import metrics
+from blurline.api.earlier import Earlier, Standing
+from blurline.api.errors import RequestError
+from blurline.api.identity import Choice, Identity, digest_of
+from blurline.api.places import Places
 from blurline.api.reports import Reports
 from blurline.errors import (
-    BlurlineError,
     OptionError,
     PictureError,
     QueueFullError,
+    QueueUnavailableError,
     TemporaryError,
 )
 from blurline.imaging.header import Limits, read_header
+from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobError, JobSpec
 from blurline.jobs.records import Batch, Records
 from blurline.log import subject
-from blurline.queue.jobqueue import JobQueue
-from blurline.stages.frame import Options
+from blurline.queue.claims import Claim, Claims, Mark
+from blurline.queue.jobqueue import JobQueue, Place
 from blurline.stages.options import OptionText, options_of
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.vault import OriginalsVault
 
-RETRY_SHARE = 0.1
-"""A caller is told to come back when about this share of the queue has been worked off."""
-
-LONGEST_RETRY_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a caller chose: a pipeline, options for it, and where to report the end to.
-
-    `owner` is the id of that caller, None where nobody was asked.
-    """
-
-    pipeline: Pipeline
-    options: Options
-    owner: str | None = None
-    callback_url: str | None = None
+CLAIMS = 4
+"""How often an upload asks for its id: once, and again after each earlier job that counts no more;
+more than that only others can bring about, who give up the same upload at the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of a batch: its job, or why it was rejected."""
+    """One file that came in: its job, or why it was rejected.
+
+    `replayed`: the job was there already, of an earlier upload; nothing was stored or queued.
+    """
 
     filename: str
     outcome: JobSpec | JobError
+    replayed: bool = False
+
+    @property
+    def taken(self) -> bool:
+        """Whether it was not rejected."""
+        return isinstance(self.outcome, JobSpec)
+
+    @property
+    def stored(self) -> bool:
+        """Whether it was stored just now, and has to be queued."""
+        return self.taken and not self.replayed
+
+    @property
+    def spec(self) -> JobSpec:
+        """Its job, if it was not rejected."""
+        assert isinstance(self.outcome, JobSpec)  # noqa: S101 - a mistake of ours, not a caller's
+        return self.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlace:
+    """Under which id a batch goes, with which key, and whether it was sent with that before."""
+
+    batch_id: str
+    key: str | None = None
+    again: bool = False
 
 
 class Intake:
@@ -61,20 +81,26 @@ class Intake:
         originals: OriginalsVault,
         records: Records,
         queue: JobQueue,
+        claims: Claims,
+        identity: Identity,
+        earlier: Earlier,
+        places: Places,
         reports: Reports,
         pipelines: Mapping[str, Pipeline],
         defaults: OptionText,
         limits: Limits,
-        capacity: int,
     ) -> None:
         self._originals = originals
         self._records = records
         self._queue = queue
+        self._claims = claims
+        self._identity = identity
+        self._earlier = earlier
+        self._places = places
         self._reports = reports
         self._pipelines = pipelines
         self._defaults = defaults
         self._limits = limits
-        self._capacity = capacity
 
     def choose(self, pipeline: str, text: OptionText, owner: str | None = None) -> Choice:
         """The caller's words as a choice that can be served; the job will belong to `owner`.
@@ -93,130 +119,208 @@ class Intake:
             chosen.check_models(options, loaded)
         return Choice(chosen, options, owner)
 
-    def check_places(self) -> None:
-        """Return if the queue takes another job, so that nothing is stored in vain.
+    def take_in(self, data: bytes, filename: str, choice: Choice, key: str | None = None) -> Entry:
+        """Judge one picture, store it and queue it, unless that was done already.
+
+        Args:
+            key: the caller's `Idempotency-Key`.
 
         Raises:
-            QueueFullError: it does not.
-            QueueUnavailableError: Redis is away.
+            PictureError: it is no picture, of no supported kind, or too large.
+            RequestError: `idempotency_mismatch`, the key was sent with something else.
+            QueueFullError: the queue takes no more at the moment.
+            QueueUnavailableError, StoreUnavailableError: try again later. What is stored by then
+                stays if Redis can't say whether it is queued: the next try finds it.
         """
-        if self._queue.depth() >= self._capacity:
-            raise self._full()
+        kind = read_header(data, self._limits).kind
+        mark = self._identity.of_picture(digest_of(data), choice, key)
+        if mark is None:
+            self._places.check()
+        for _ in range(CLAIMS):
+            entry = self._keep(data, filename, choice, kind, mark)
+            if entry.replayed:
+                metrics.UPLOADS.labels("replayed").inc()
+                return entry
+            (place,) = self.submit([entry.spec])
+            if place is Place.FULL:
+                raise self._places.full()
+            if place.taken:
+                return entry
+        raise QueueUnavailableError("the same picture is being given up elsewhere; try again")
 
     def keep(self, data: bytes, filename: str, choice: Choice) -> JobSpec:
-        """Judge the picture and store it; the job still has to be submitted.
+        """Judge the picture and store it, as one of its own; the job has to be submitted then.
 
         Raises:
             PictureError: it is no picture, of no supported kind, or too large.
             StoreUnavailableError: it could not be stored.
         """
-        header = read_header(data, self._limits)
-        job_id = str(uuid4())
-        spec = JobSpec(
-            job_id=job_id,
-            original=keys.original(job_id, header.kind),
-            kind=header.kind,
-            filename=filename,
-            file_size=len(data),
-            submitted_at=time.time(),
-            pipeline=choice.pipeline.name,
-            options=choice.options,
-            owner=choice.owner,
-            request_id=subject("request_id"),
-            callback_url=choice.callback_url,
-        )
-        try:
-            self._originals.put(job_id, header.kind, data)
-        except TemporaryError:
-            self.forget([spec])
-            raise
+        kind = read_header(data, self._limits).kind
+        spec = _spec(str(uuid4()), kind, filename, len(data), choice)
+        self._store(spec, data)
         return spec
 
-    def keep_or_reject(self, data: bytes, filename: str, choice: Choice) -> Entry:
-        """Like `keep`, with a bad picture as an answer rather than an error."""
+    def keep_or_reject(
+        self, data: bytes, filename: str, choice: Choice, place: BatchPlace, number: int
+    ) -> Entry:
+        """Store one file of a batch, unless it was taken in before; a bad picture is an answer."""
         try:
-            return Entry(filename, self.keep(data, filename, choice))
-        except PictureError as error:
+            kind = read_header(data, self._limits).kind
+            mark = self._identity.of_file(digest_of(data), choice, place.key, number)
+            return self._keep(data, filename, choice, kind, mark)
+        except (PictureError, QueueFullError) as error:
             return Entry(filename, JobError(error.code, error.message))
 
-    def submit(self, specs: Sequence[JobSpec]) -> list[JobSpec]:
+    def submit(self, specs: Sequence[JobSpec]) -> list[Place]:
         """Queue jobs whose pictures are stored; the pictures of those that are not are removed.
 
-        Returns:
-            The jobs that found a place in the queue.
-
         Raises:
-            QueueUnavailableError: Redis is away; nothing was queued.
+            QueueUnavailableError: Redis is away; the pictures stay, since it may have heard of them
         """
         if not specs:
             return []
-        try:
-            refused = self._queue.submit(specs)
-        except BlurlineError:
-            self.forget(specs)
-            raise
-        self.forget(refused)
-        withdrawn = {spec.job_id for spec in refused}
-        return [spec for spec in specs if spec.job_id not in withdrawn]
+        places = self._queue.submit(specs)
+        self.forget([s for s, place in zip(specs, places, strict=True) if not place.taken])
+        metrics.UPLOADS.labels("taken").inc(sum(place.taken for place in places))
+        return places
 
     def submit_one(self, spec: JobSpec) -> None:
         """Queue one job.
 
         Raises:
-            QueueFullError: the queue has become full since `check_places`.
+            QueueFullError: the queue has become full meanwhile.
             QueueUnavailableError: Redis is away.
         """
-        if not self.submit([spec]):
-            raise self._full()
+        (place,) = self.submit([spec])
+        if not place.taken:
+            raise self._places.full()
+
+    def place_batch(self, digests: Sequence[bytes], choice: Choice, key: str | None) -> BatchPlace:
+        """The id that a batch goes under.
+
+        Args:
+            digests: of its files in their order, by `digest_of`; only with a key.
+
+        Raises:
+            RequestError: `idempotency_mismatch`, the key was sent with something else.
+            QueueFullError: the queue takes no more at the moment.
+            QueueUnavailableError, StoreUnavailableError: try again later.
+        """
+        if key is None:
+            self._places.check()
+            return BatchPlace(str(uuid4()))
+        claim = self._claimed(self._identity.of_batch(digests, choice, key))
+        return BatchPlace(claim.job_id, key, again=not claim.fresh)
 
     def submit_batch(
-        self, specs: Sequence[JobSpec], owner: str | None = None
-    ) -> tuple[str, list[JobSpec]]:
+        self, place: BatchPlace, entries: Sequence[Entry], owner: str | None = None
+    ) -> set[str]:
         """Queue the jobs of a batch, which may be none.
 
         Returns:
-            The batch's id, and the jobs that found a place in the queue.
+            The ids of its jobs that are in the queue, or were before.
 
         Raises:
-            QueueUnavailableError, StoreUnavailableError: nothing was queued.
+            QueueUnavailableError, StoreUnavailableError: try again later.
         """
-        batch_id, now = str(uuid4()), time.time()
+        now = time.time()
+        jobs = [entry.spec.job_id for entry in entries if entry.taken]
+        replayed = {entry.spec.job_id for entry in entries if entry.replayed}
+        stored = {entry.spec.job_id: entry.spec for entry in entries if entry.stored}
+        fresh = [spec for job_id, spec in stored.items() if job_id not in replayed]
         try:
-            self._records.write_batch(batch_id, _batch(specs, owner), now)
+            self._records.write_batch(place.batch_id, Batch(jobs, owner), now)
         except TemporaryError:
-            self.forget(specs)
+            self.forget(fresh)
             raise
         try:
-            accepted = self.submit(specs)
+            places = self.submit(fresh)
         except TemporaryError:
-            self._records.delete_batch(batch_id)
+            if place.key is None:  # else another try may have been answered with it
+                self._records.delete_batch(place.batch_id)
             raise
-        if len(accepted) < len(specs):
+        metrics.UPLOADS.labels("replayed").inc(len(replayed))
+        queued = {s.job_id for s, found in zip(fresh, places, strict=True) if found.taken}
+        metrics.UPLOADS.labels("full").inc(len(fresh) - len(queued))
+        taken = replayed | queued
+        if not taken.issuperset(jobs):
             # The jobs are queued, so the caller has to hear of them even if the store is away now.
             with suppress(TemporaryError):
-                self._records.write_batch(batch_id, _batch(accepted, owner), now)
-        return batch_id, accepted
+                accepted = [job_id for job_id in jobs if job_id in taken]
+                self._records.write_batch(place.batch_id, Batch(accepted, owner), now)
+        return taken
 
     def forget(self, specs: Sequence[JobSpec]) -> None:
-        """Remove stored pictures that were not queued, as far as the store allows."""
-        for spec in specs:
-            try:
-                self._originals.forget(spec.job_id, spec.kind)
-            except TemporaryError:
-                return
+        """Remove stored pictures that were not queued, as far as Redis and the store allow.
 
-    def _full(self) -> QueueFullError:
-        return QueueFullError(
-            f"the queue holds its {self._capacity} jobs; try again later",
-            retry_after=self._retry_after(),
-        )
+        Another process may have the same picture under the same id and queue it. So one goes only
+        when Redis has said that its job is not queued and never will be. Else it stays, for the
+        next try or the reconciler.
+        """
+        if not specs:
+            return
+        with suppress(TemporaryError):
+            free = set(self._queue.give_up(spec.job_id for spec in specs))
+            for spec in specs:
+                if spec.job_id in free:
+                    self._originals.forget(spec.job_id, spec.kind)
 
-    def _retry_after(self) -> int:
-        estimate = self._reports.queue().estimated_seconds
-        if estimate is None:
-            return LONGEST_RETRY_SECONDS
-        return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(estimate * RETRY_SHARE)))
+    def _keep(
+        self, data: bytes, filename: str, choice: Choice, kind: Kind, mark: Mark | None
+    ) -> Entry:
+        """The picture under the id of its mark, stored unless the job of an earlier one stands."""
+        if mark is None:
+            spec = _spec(str(uuid4()), kind, filename, len(data), choice)
+        else:
+            job_id, stands = self._known_again(mark)
+            spec = _spec(job_id, kind, filename, len(data), choice)
+            if stands:
+                return Entry(filename, spec, replayed=True)
+        self._store(spec, data)
+        return Entry(filename, spec)
+
+    def _known_again(self, mark: Mark) -> tuple[str, bool]:
+        """The id that an upload goes under, and whether its job stands already."""
+        over = ""
+        for _ in range(CLAIMS):
+            claim = self._claimed(mark, over)
+            standing = self._earlier.standing(claim)
+            if standing is not Standing.OVER:
+                return claim.job_id, standing is Standing.STANDS
+            over = claim.job_id
+        raise QueueUnavailableError("the same picture fails at this moment; try again")
+
+    def _claimed(self, mark: Mark, over: str = "") -> Claim:
+        claim = self._claims.claim(mark, str(uuid4()), self._places.now(), over)
+        if claim is None:
+            raise self._places.full()
+        if not claim.fits:
+            metrics.UPLOADS.labels("mismatch").inc()
+            raise RequestError(
+                "this Idempotency-Key was sent with another picture or other options",
+                code="idempotency_mismatch",
+            )
+        return claim
+
+    def _store(self, spec: JobSpec, data: bytes) -> None:
+        try:
+            self._originals.put(spec.job_id, spec.kind, data, spec.to_order())
+        except TemporaryError:
+            self.forget([spec])
+            raise
 
 
-def _batch(specs: Sequence[JobSpec], owner: str | None) -> Batch:
-    return Batch([spec.job_id for spec in specs], owner)
+def _spec(job_id: str, kind: Kind, filename: str, size: int, choice: Choice) -> JobSpec:
+    return JobSpec(
+        job_id=job_id,
+        original=keys.original(job_id, kind),
+        kind=kind,
+        filename=filename,
+        file_size=size,
+        submitted_at=time.time(),
+        pipeline=choice.pipeline.name,
+        options=choice.options,
+        owner=choice.owner,
+        request_id=subject("request_id"),
+        callback_url=choice.callback_url,
+    )

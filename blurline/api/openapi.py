@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from blurline.api.errors import STATUS_OF_CODE
+from blurline.api.identity import HEADER, LONGEST_KEY, REPLAYED
 from blurline.api.schemas import ErrorAnswer
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import Style
@@ -120,8 +121,32 @@ def form_schema(
         }
     schema = {"type": "object", "required": [field], "properties": properties}
     return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+        "parameters": [_KEY],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
     }
+
+
+def replayed() -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of the header that says that nothing new was taken in."""
+    description = "`true`: this is a job that was there already; nothing was stored or queued"
+    header = {"description": description, "schema": {"type": "string", "enum": ["true"]}}
+    return {202: {"headers": {REPLAYED: header}}}
+
+
+_KEY = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "a text of your own, sent again with each try of the same upload, so that it is "
+    "taken in once; the same text with another upload is answered 422",
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LONGEST_KEY,
+        "pattern": "^[!-~]+$",
+        "examples": ["0f3c6d9a-5b1e-4b53-9d55-6c2f1f2f7a10"],
+    },
+}
 
 
 def _zones(description: str, default: str) -> dict[str, Any]:

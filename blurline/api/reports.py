@@ -26,20 +26,22 @@ from blurline.api.schemas import (
 )
 from blurline.errors import QueueUnavailableError, TemporaryError
 from blurline.jobs.job import GIVEN_UP, JobRecord, JobStatus
+from blurline.jobs.orders import find_order
 from blurline.jobs.records import Records
 from blurline.queue.jobqueue import JobQueue, JobState
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.stats import WINDOWS, Stats
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.store import Store
+from blurline.storage.vault import OriginalsVault
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 MODELS_SECONDS = 2.0
 """For how long an answer of which networks the workers have is good."""
 
-FIRST_GUESS_SECONDS = 0.1
-"""Seconds a job is taken to need while none has been measured."""
+PREDICTION_SECONDS = 1.0
+"""For how long a prediction is good."""
 
 
 class Reports:
@@ -52,6 +54,7 @@ class Reports:
     def __init__(
         self,
         store: Store,
+        originals: OriginalsVault,
         records: Records,
         queue: JobQueue,
         stats: Stats,
@@ -60,6 +63,7 @@ class Reports:
         capacity: int,
     ) -> None:
         self._store = store
+        self._originals = originals
         self._records = records
         self._queue = queue
         self._stats = stats
@@ -68,12 +72,16 @@ class Reports:
         self._capacity = capacity
         self._process = psutil.Process()
         self._models: tuple[float, frozenset[str] | None] = (-MODELS_SECONDS, None)
+        self._prediction: tuple[float, float | None] = (-PREDICTION_SECONDS, None)
 
     def status(self, job_id: str, caller: Caller) -> StatusAnswer:
         """Where the job is: by the queue while it runs, by its record once it has ended.
 
+        A job that the queue has lost is submitted, by its order in the store, until it is queued
+        again.
+
         Raises:
-            RequestError: `not_found`, neither of them knows the job, or it is another caller's.
+            RequestError: `not_found`, nobody knows the job, or it is another caller's.
         """
         job_id = checked_id(job_id, "job")
         state, away = self._state(job_id)
@@ -101,7 +109,17 @@ class Reports:
                 results=None,
                 error=ErrorBody(code=GIVEN_UP.code, message=GIVEN_UP.message),
             )
-        raise _unknown("job")
+        order = find_order(self._originals, job_id)
+        if order is None:
+            raise _unknown("job")
+        _check_owner(caller, order.owner)
+        return StatusAnswer(
+            job_id=job_id,
+            status=JobStatus.SUBMITTED,
+            updated_at=order.submitted_at,
+            results=None,
+            error=None,
+        )
 
     def record(self, job_id: str, caller: Caller) -> JobRecord:
         """The record of a completed job.
@@ -131,6 +149,8 @@ class Reports:
         owner = self._records.owner(job_id)
         if owner is None and (state := self._queue.states([job_id])[0]) is not None:
             owner = state.owner
+        if owner is None and (order := find_order(self._originals, job_id)) is not None:
+            owner = order.owner
         _check_owner(caller, owner)
         return owner
 
@@ -170,8 +190,7 @@ class Reports:
         """What waits and what runs, and for how long still."""
         counts = self._queue.counts()
         threads = sum(worker.threads for worker in self._presence.alive())
-        recent = self._stats.window(WINDOWS["1m"])
-        each = recent.mean_processing_seconds or FIRST_GUESS_SECONDS
+        each = self._stats.pace()
         ahead = counts.waiting + counts.retrying + counts.processing
         return QueueAnswer(
             depth=counts.waiting,
@@ -180,8 +199,15 @@ class Reports:
             processing=counts.processing,
             failed=counts.failed,
             oldest_age_seconds=round(counts.oldest_age, 3),
-            estimated_seconds=round(ahead * each / threads, 3) if threads else None,
+            estimated_seconds=_estimate(ahead, each, threads),
         )
+
+    def predicted_seconds(self) -> float | None:
+        """`estimated_seconds` of `queue`, at most a second old."""
+        asked_at, _ = self._prediction
+        if time.monotonic() - asked_at >= PREDICTION_SECONDS:
+            self._prediction = (time.monotonic(), self.queue().estimated_seconds)
+        return self._prediction[1]
 
     def stats(self) -> StatsAnswer:
         """The service in figures."""
@@ -259,7 +285,10 @@ class Reports:
         record = self._records.find(job_id)
         if record is not None:
             return record.status
-        return None if state is None else state.status
+        if state is not None:
+            return state.status
+        known = find_order(self._originals, job_id) is not None
+        return JobStatus.SUBMITTED if known else None
 
     def _targets(self, workers: list[WorkerReport]) -> dict[str, Dependency]:
         """For each target whether its network is loaded in all workers: any may get the job."""
@@ -284,6 +313,13 @@ def _check_owner(caller: Caller, owner: str | None, noun: str = "job") -> None:
     """Return if the caller may know of it; others are answered as if there were none."""
     if not caller.sees(owner):
         raise _unknown(noun)
+
+
+def _estimate(ahead: int, each: float | None, threads: int) -> float | None:
+    """Seconds until so many jobs are done; None if nobody works, or nobody knows how fast."""
+    if not ahead and threads:
+        return 0.0
+    return round(ahead * each / threads, 3) if threads and each else None
 
 
 def _unknown(noun: str) -> RequestError:

@@ -132,7 +132,8 @@ class QueueAnswer(BaseModel):
     failed: int = Field(description="failed jobs that Redis still remembers")
     oldest_age_seconds: float
     estimated_seconds: float | None = Field(
-        description="predicted seconds until the queue is empty; null while no worker is alive"
+        description="predicted seconds until the queue is empty; null while no worker is alive, or "
+        "none has done anything yet"
     )
 
 

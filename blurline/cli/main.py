@@ -16,6 +16,7 @@ from blurline.cli import keys
 from blurline.cli.audit import audit_app
 from blurline.cli.demo import run_demo
 from blurline.cli.evaluate import Request, evaluate_sets
+from blurline.cli.reconcile import reconcile
 from blurline.cli.redact import redact_all
 from blurline.cli.verify import verify
 from blurline.errors import BlurlineError, OptionError
@@ -163,6 +164,7 @@ def redact(
 
 
 app.command()(verify)
+app.command()(reconcile)
 
 
 @app.command()

@@ -51,6 +51,22 @@ class JobSpec:
         """The job as plain JSON values."""
         return _SPEC.dump_python(self, mode="json")  # type: ignore[no-any-return]
 
+    def to_order(self) -> bytes:
+        """The job as UTF-8 JSON, as it is kept beside its original."""
+        return _SPEC.dump_json(self)
+
+    @classmethod
+    def from_order(cls, order: bytes) -> "JobSpec":
+        """The job from `to_order`'s bytes.
+
+        Raises:
+            ValueError: they are none.
+        """
+        try:
+            return _SPEC.validate_json(order)
+        except ValidationError:
+            raise ValueError("the order is no job as this version writes them") from None
+
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> "JobSpec":
         """The job from `to_message`'s values.

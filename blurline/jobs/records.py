@@ -54,6 +54,14 @@ class Records:
         """
         return (self._store.get(keys.record(job_id)) or b"").startswith(DELETED)
 
+    def has_end(self, job_id: str) -> bool:
+        """Whether the job has ended or was deleted.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        return self._store.get(keys.record(job_id)) is not None
+
     def delete(self, job_id: str, owner: str | None = None) -> None:
         """Put a mark in the record's place, so that no worker writes it (again) later.
 

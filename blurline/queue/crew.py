@@ -18,6 +18,7 @@ from blurline.queue.keeper import Keeper
 from blurline.queue.messenger import open_messenger
 from blurline.queue.outbox import Outbox
 from blurline.queue.presence import Presence, WorkerReport
+from blurline.queue.reconciler import Reconciler, Recovery
 from blurline.queue.task import RUNNER, JobRunner
 from blurline.queue.upkeep import Upkeep
 from blurline.queue.worker import HEARTBEAT_SECONDS, ImageWorker
@@ -27,6 +28,7 @@ from blurline.storage.retention import Sweeper
 KEEP_SECONDS = 1
 REPORT_SECONDS = 1
 SWEEP_SECONDS = 600
+RECOVER_SECONDS = 30
 TICK_SECONDS = 0.2
 """How often the main thread looks whether it should stop; a signal does not wake it."""
 
@@ -50,6 +52,7 @@ class Crew:
         runner: JobRunner,
         models: tuple[str, ...],
         sweeper: Sweeper,
+        reconciler: Reconciler,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         self._settings = settings
@@ -62,6 +65,7 @@ class Crew:
         self._workers: dict[int, ImageWorker] = {}
         self._queue: Queue = rq_queue(connect(redis_url), settings)
         self._upkeep = Upkeep(connect(redis_url), sweeper)
+        self._recovery = Recovery(connect(redis_url), reconciler, settings.queue_name)
         self._messenger = open_messenger(settings, Outbox(connect(redis_url), settings.queue_name))
         self._process = psutil.Process()
 
@@ -108,7 +112,12 @@ class Crew:
 
     def _look_after(self, threads: list[threading.Thread]) -> None:
         """The main thread: heartbeats and presence, once a second."""
-        helpers = {"keeper": self._keep, "sweeper": self._sweep, "messenger": self._deliver}
+        helpers = {
+            "keeper": self._keep,
+            "sweeper": self._sweep,
+            "reconciler": self._recover,
+            "messenger": self._deliver,
+        }
         for name, target in helpers.items():
             threading.Thread(target=target, name=name, daemon=True).start()
         presence = Presence(self._queue.connection)
@@ -160,6 +169,18 @@ class Crew:
             except Exception:
                 log.exception("worker %s: the store could not be swept", self.name)
             if self._stopping.wait(SWEEP_SECONDS):
+                return
+
+    def _recover(self) -> None:
+        """The search for lost jobs, when it is due, in a thread of its own as above."""
+        while True:
+            try:
+                self._recovery.run()
+            except (RedisError, BlurlineError) as error:
+                log.debug("worker %s: %s while reconciling", self.name, type(error).__name__)
+            except Exception:
+                log.exception("worker %s: the store could not be looked through", self.name)
+            if self._stopping.wait(RECOVER_SECONDS):
                 return
 
     def _deliver(self) -> None:

@@ -5,15 +5,17 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import Any
 
 from redis import Redis
 from rq import Queue
 from rq import Retry as RetryPolicy
 from rq.job import Job
 from rq.job import JobStatus as RqStatus
-from rq.queue import EnqueueData
 from rq.results import Result
 from rq.serializers import JSONSerializer
+from rq.utils import now as rq_now
 from rq.utils import utcparse
 
 from blurline.jobs.job import JobSpec, JobStatus
@@ -23,6 +25,8 @@ from blurline.settings import Settings
 
 TASK = "blurline.queue.task.process_image"
 """What rq calls for a job, by name, so that the API never imports a worker's code."""
+
+JOB_PREFIX = Job.redis_job_namespace_prefix
 
 RETRY_SECONDS = (1, 5, 15, 60, 300)
 """Waits before the second and later tries of a job: about six minutes in all."""
@@ -38,6 +42,62 @@ STATUS = {
     RqStatus.STOPPED: JobStatus.FAILED,
     RqStatus.CANCELED: JobStatus.FAILED,
 }
+
+
+GONE_PREFIX = "blurline:gone:"
+GONE_SECONDS = 3600
+"""For how long nobody can queue a job that was given up; longer than any upload is under way."""
+
+# All of them at one moment, so that callers at once can neither overfill the queue nor queue a job
+# twice. Before each job's fields stands how many words they are.
+SUBMIT_SCRIPT = """
+redis.call('SADD', KEYS[2], KEYS[1])
+local places = tonumber(ARGV[1])
+local answers, at = {}, 4
+while at <= #ARGV do
+    local id, words = ARGV[at], tonumber(ARGV[at + 1])
+    local key = ARGV[2] .. id
+    if redis.call('EXISTS', key) == 1 then
+        table.insert(answers, 'known')
+    elseif redis.call('EXISTS', ARGV[3] .. id) == 1 then
+        table.insert(answers, 'gone')
+    elseif places >= 0 and redis.call('LLEN', KEYS[1]) >= places then
+        table.insert(answers, 'full')
+    else
+        redis.call('HSET', key, unpack(ARGV, at + 2, at + 1 + words))
+        redis.call('RPUSH', KEYS[1], id)
+        table.insert(answers, 'queued')
+    end
+    at = at + 2 + words
+end
+return answers
+"""
+
+GIVE_UP_SCRIPT = """
+local free = {}
+for at = 4, #ARGV do
+    if redis.call('EXISTS', ARGV[1] .. ARGV[at]) == 0 then
+        redis.call('SET', ARGV[2] .. ARGV[at], 1, 'EX', ARGV[3])
+        table.insert(free, ARGV[at])
+    end
+end
+return free
+"""
+
+
+class Place(StrEnum):
+    """What became of a job that was to be queued. `KNOWN`: it was queued before. `GONE`: it was
+    given up, and its picture may be removed already."""
+
+    QUEUED = "queued"
+    KNOWN = "known"
+    FULL = "full"
+    GONE = "gone"
+
+    @property
+    def taken(self) -> bool:
+        """Whether the job is in the queue, or was."""
+        return self in (Place.QUEUED, Place.KNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +134,44 @@ class JobQueue:
         self._settings = settings
         self._queue = rq_queue(redis, settings)
         self._outbox = Outbox(redis, settings.queue_name)
+        self._submit = redis.register_script(SUBMIT_SCRIPT)
+        self._give_up = redis.register_script(GIVE_UP_SCRIPT)
 
     @answering()
-    def submit(self, specs: Sequence[JobSpec]) -> list[JobSpec]:
-        """Put the jobs at the end of the queue, in one transaction: all of them or none.
+    def submit(self, specs: Sequence[JobSpec], *, accepted: bool = False) -> list[Place]:
+        """Put the jobs at the end of the queue, unless Redis knows them, at one moment.
 
-        Those beyond `max_queue_size` are taken out again, unless a worker was faster. So many
-        callers at once can't overfill the queue, and none of them waits for another.
+        Args:
+            accepted: they were taken in before, so they get a place even in a full queue.
 
         Returns:
-            The jobs that found no place.
+            What became of each. Those for which `max_queue_size` left no place are not queued.
         """
-        pipeline = self.redis.pipeline()
-        self._queue.enqueue_many([self._enqueue_data(spec) for spec in specs], pipeline=pipeline)
-        pipeline.llen(self._queue.key)
-        surplus = pipeline.execute()[-1] - self._settings.max_queue_size
-        return self._withdraw(specs[-surplus:]) if surplus > 0 else []
-
-    def _withdraw(self, specs: Sequence[JobSpec]) -> list[JobSpec]:
-        """Take jobs out of the queue; those that were still in it."""
-        pipeline = self.redis.pipeline()
+        places = -1 if accepted else self._settings.max_queue_size
+        words: list[Any] = [places, JOB_PREFIX, GONE_PREFIX]
         for spec in specs:
-            pipeline.lrem(self._queue.key, 1, spec.job_id)
-        found = pipeline.execute()
-        withdrawn = [spec for spec, count in zip(specs, found, strict=True) if count]
-        if withdrawn:
-            self.redis.delete(*(Job.key_for(spec.job_id) for spec in withdrawn))
-        return withdrawn
+            fields = [word for pair in self._fields(spec).items() for word in pair]
+            words += [spec.job_id, len(fields), *fields]
+        keys = [self._queue.key, Queue.redis_queues_keys]
+        return [Place(word.decode()) for word in self._submit(keys=keys, args=words)]
+
+    @answering()
+    def give_up(self, job_ids: Iterable[str]) -> list[str]:
+        """Have nobody queue these jobs from now on, but for those that Redis knows already.
+
+        Returns:
+            The jobs that are not queued and won't be, so that their pictures can be removed.
+        """
+        words: list[Any] = [JOB_PREFIX, GONE_PREFIX, GONE_SECONDS, *job_ids]
+        return [job_id.decode() for job_id in self._give_up(keys=[], args=words)]
+
+    @answering()
+    def known(self, job_ids: Iterable[str]) -> list[bool]:
+        """Whether Redis knows anything of each job, by one exchange."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipeline.exists(Job.key_for(job_id))
+        return [bool(found) for found in pipeline.execute()]
 
     @answering()
     def forget(self, job_id: str) -> bool:
@@ -159,9 +230,10 @@ class JobQueue:
         """Return if Redis answers."""
         self.redis.ping()
 
-    def _enqueue_data(self, spec: JobSpec) -> EnqueueData:
+    def _fields(self, spec: JobSpec) -> dict[str, Any]:
+        """The hash by which rq knows a job that waits."""
         settings = self._settings
-        return Queue.prepare_data(
+        job = self._queue.create_job(
             TASK,
             kwargs=spec.to_message(),
             job_id=spec.job_id,
@@ -174,6 +246,8 @@ class JobQueue:
             meta=None if spec.owner is None else {"owner": spec.owner},
             retry=RetryPolicy(max=len(RETRY_SECONDS), interval=list(RETRY_SECONDS)),
         )
+        job.enqueued_at = rq_now()
+        return {name: value for name, value in job.to_dict().items() if value is not None}
 
 
 def rq_queue(redis: Redis, settings: Settings) -> Queue:

@@ -20,6 +20,7 @@ from blurline.models.load import Inference, load_detectors
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.crew import Crew, usable_cores
 from blurline.queue.outbox import Outbox
+from blurline.queue.reconciler import open_reconciler
 from blurline.queue.stats import Stats
 from blurline.queue.task import JobRunner
 from blurline.queue.upkeep import ask_bucket, open_sweeper
@@ -75,7 +76,9 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     redis = connect(redis_url)
     outbox = Outbox(redis, settings.queue_name)
     runner = JobRunner(processor, Records(store), Stats(redis), outbox)
-    crew = Crew(settings, redis_url, runner, tuple(detectors), open_sweeper(settings, store))
+    reconciler = open_reconciler(settings, redis, store, processor.originals)
+    sweeper = open_sweeper(settings, store)
+    crew = Crew(settings, redis_url, runner, tuple(detectors), sweeper, reconciler)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         crew.stop()

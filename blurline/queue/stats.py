@@ -105,6 +105,18 @@ class Stats:
         """Everything since the first picture."""
         return self._read([TOTALS])
 
+    def pace(self) -> float | None:
+        """Mean seconds in a worker of the jobs that were completed last; None before any was.
+
+        It is time of a thread at work, so a time without jobs does not make workers look slow: it
+        only makes the figure older. It is of the last minute, or else of the shortest longer span
+        in which a job was completed.
+        """
+        for seconds in WINDOWS.values():
+            if (mean := self.window(seconds).mean_processing_seconds) is not None:
+                return mean
+        return self.totals().mean_processing_seconds
+
     def window(self, seconds: int, now: float | None = None) -> Totals:
         """The last `seconds` up to `now`, at most a quarter of an hour, in steps of ten seconds."""
         end = time.time() if now is None else now

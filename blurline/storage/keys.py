@@ -32,7 +32,7 @@ def certificate(job_id: str) -> str:
 
 
 def data_key(job_id: str) -> str:
-    """The wrapped key that the job's original is encrypted with."""
+    """The job's small file: the wrapped key of its original, and what is to be done with it."""
     return f"keys/{job_id[:2]}/{job_id}.key"
 
 

@@ -1,7 +1,7 @@
 """A store by obstore: a local folder, S3, Google Cloud Storage, Azure or memory."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -62,12 +62,15 @@ class ObstoreStore:
         except (NotFoundError, FileNotFoundError):
             return
 
-    def older(self, folder: str, before: datetime) -> Iterator[str]:
+    def older(self, folder: str, before: datetime, after: datetime | None = None) -> Iterator[str]:
         """See `Store.older`."""
+        since = after or datetime.min.replace(tzinfo=UTC)
         try:
             pages = self._ask(lambda: obstore.list(self._store, folder, chunk_size=LISTED))
             while page := self._ask(lambda: next(pages, None)):
-                yield from (found["path"] for found in page if found["last_modified"] < before)
+                yield from (
+                    found["path"] for found in page if since <= found["last_modified"] < before
+                )
         except (NotFoundError, FileNotFoundError) as error:
             raise StoreUnavailableError("there is no bucket of that name") from error
 

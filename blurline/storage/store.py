@@ -26,11 +26,12 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
 
-    def older(self, folder: str, before: datetime) -> Iterator[str]:
+    def older(self, folder: str, before: datetime, after: datetime | None = None) -> Iterator[str]:
         """Names of the objects below the folder that were last written before that moment.
 
-        In no order, and looked up while they are asked for: what is written or deleted meanwhile
-        may or may not be among them. The moment has to know its time zone.
+        With `after`, only of those that were written at that moment or later. In no order, and
+        looked up while they are asked for: what is written or deleted meanwhile may or may not be
+        among them. The moments have to know their time zone.
         """
 
     def url(self, key: str) -> str:

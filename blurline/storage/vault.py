@@ -1,12 +1,16 @@
 """Originals under control: kept encrypted, kept as they are, or not kept.
 
-Each original has a key of its own (the data key), which is kept beside it in wrapped form, that is
-encrypted by a master key that never enters the store. Without the wrapped key the original can't be
+Each original has a small file beside it. It holds the original's own key (the data key) in wrapped
+form, that is encrypted by a master key that never enters the store, and what is to be done with the
+original (the order), encrypted by the data key. So the store knows all of a job before the queue
+does, and a queue that was lost can be made anew out of it.
+ Without the wrapped key the original can't be
 read by anybody any more, wherever versions or backups of it remain. That holds as long as no
 versions or backups of the wrapped keys remain: keep them out of backups, and see
 `blurline.storage.retention` for buckets that keep versions.
 """
 
+import hmac
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -33,6 +37,14 @@ KEY_ID_BYTES = 8
 ORIGINAL_FORMAT = b"BLO1"
 """Encrypted originals begin with it, and no picture does. The nonce follows, then the picture,
 encrypted, with the tag at its end."""
+
+SEALED_FORMAT, PLAIN_FORMAT = b"BLJ1", b"PLAN"
+"""Small files begin with one of them. After the first one follow the length of the wrapped key in
+two bytes, the wrapped key, the nonce, and the order, encrypted, with the tag at its end; after the
+second one, which `KEEP` writes, the order as it is."""
+
+LENGTH_BYTES = 2
+TRIES = 3
 
 WRAPPED_FORMAT = b"BLK1"
 """Keys that `MasterKeys` wraps begin with it. The master key's id follows, then the nonce, then the
@@ -85,12 +97,17 @@ class MasterKeys:
     def __init__(self, master_keys: Sequence[bytes]) -> None:
         self._keys = {_master_key_id(key): AESGCM(key) for key in master_keys}
         self._first = next(iter(self._keys))
+        self._secret = master_keys[0]
 
     def wrap(self, data_key: bytes, context: bytes) -> bytes:
         """See `KeyWrapper.wrap`."""
         head = WRAPPED_FORMAT + self._first
         nonce = os.urandom(NONCE_BYTES)
         return head + nonce + self._keys[self._first].encrypt(nonce, data_key, head + context)
+
+    def derived(self, purpose: bytes) -> bytes:
+        """A key of 32 bytes for that purpose, out of the first master key and no way back to it."""
+        return hmac.digest(self._secret, b"blurline " + purpose, "sha256")
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """See `KeyWrapper.unwrap`."""
@@ -102,13 +119,21 @@ class MasterKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class JobFile:
+    """What a job's small file says: the order, and the data key, None for a plain original."""
+
+    order: bytes
+    data_key: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class OriginalsVault:
     """The originals in a store. All methods may be called again after they failed half-way.
 
     Any method may raise `StoreUnavailableError`, and what the wrapper raises.
 
     Attributes:
-        key_store: where the wrapped keys are; without it, in `store`.
+        key_store: where the small files are; without it, in `store`.
     """
 
     store: Store
@@ -116,21 +141,23 @@ class OriginalsVault:
     policy: Originals = Originals.ENCRYPT
     key_store: Store | None = None
 
-    def put(self, job_id: str, kind: Kind, data: bytes) -> None:
-        """Write the job's original, encrypted unless the policy is `KEEP`.
+    def put(self, job_id: str, kind: Kind, data: bytes, order: bytes = b"") -> None:
+        """Write the job's order and its original, encrypted unless the policy is `KEEP`.
 
-        The key is written before the picture and stays the same if the job's original is put again,
-        so a crash in between, or two calls at the same time, leave nothing that can't be read.
+        The small file is written before the picture and stays as it is if the job's original is put
+        again, so a crash in between, or two calls at the same time, leave nothing that can't be
+        read. Of several orders the first stays.
 
         Raises:
-            OriginalUnreadableError: the job has a key already, which can't be used.
+            OriginalUnreadableError: the job has a small file already, which can't be used.
         """
         name = keys.original(job_id, kind)
-        if self.policy is Originals.KEEP:
+        data_key = self._key_for_writing(job_id, order)
+        if data_key is None:
             self.store.put(name, data, kind.content_type)
             return
-        nonce, cipher = os.urandom(NONCE_BYTES), AESGCM(self._key_for_writing(job_id))
-        encrypted = cipher.encrypt(nonce, data, _bound_to(name))
+        nonce = os.urandom(NONCE_BYTES)
+        encrypted = AESGCM(data_key).encrypt(nonce, data, _bound_to(name))
         self.store.put(name, ORIGINAL_FORMAT + nonce + encrypted, BYTES)
 
     def get(self, job_id: str, kind: Kind) -> bytes | None:
@@ -142,28 +169,40 @@ class OriginalsVault:
         Raises:
             OriginalUnreadableError: it is not as it was put, or can't be decrypted.
         """
-        key_name, name = keys.data_key(job_id), keys.original(job_id, kind)
-        wrapped, stored = self._keys.get(key_name), self.store.get(name)
+        name = keys.original(job_id, kind)
+        file, stored = self._find(job_id), self.store.get(name)
         if stored is None:
             return None
-        if wrapped is not None:
+        if file is not None and file.data_key is not None:
             head, rest = _split(stored, len(ORIGINAL_FORMAT))
             if head != ORIGINAL_FORMAT:
                 raise OriginalUnreadableError("the original is not of a format that is known here")
-            data_key = self.wrapper.unwrap(wrapped, key_name.encode())
-            return _decrypted(AESGCM(data_key), rest, _bound_to(name))
+            return _decrypted(AESGCM(file.data_key), rest, _bound_to(name))
         if stored.startswith(ORIGINAL_FORMAT):
             return None
         if self.policy is not Originals.KEEP:
             raise OriginalUnreadableError("the original is not encrypted, but has to be")
         return stored
 
+    def order(self, job_id: str) -> bytes | None:
+        """The job's order as it was put first, or None if it never was or has been forgotten.
+
+        Raises:
+            OriginalUnreadableError: the small file is not as it was put, or can't be decrypted.
+        """
+        file = self._find(job_id)
+        return None if file is None else file.order
+
+    def forget_order(self, job_id: str) -> None:
+        """Remove the small file, and with it the key; nothing happens without one."""
+        self._keys.delete(keys.data_key(job_id))
+
     def forget(self, job_id: str, kind: Kind) -> None:
         """Make the job's original unreadable for good, then remove it; nothing happens without one.
 
         The key goes first, so whatever happens in between, nobody can read the rest.
         """
-        self._keys.delete(keys.data_key(job_id))
+        self.forget_order(job_id)
         self.store.delete(keys.original(job_id, kind))
 
     def job_ended(self, job_id: str, kind: Kind) -> bool:
@@ -177,15 +216,48 @@ class OriginalsVault:
     def _keys(self) -> Store:
         return self.key_store or self.store
 
-    def _key_for_writing(self, job_id: str) -> bytes:
-        """The job's data key, made if it has none. Of several callers at once all get the same."""
-        name, fresh = keys.data_key(job_id), AESGCM.generate_key(KEY_BITS)
-        if self._keys.create(name, self.wrapper.wrap(fresh, name.encode()), BYTES):
-            return fresh
-        wrapped = self._keys.get(name)
-        if wrapped is None:
+    def _key_for_writing(self, job_id: str, order: bytes) -> bytes | None:
+        """The job's data key, made with the small file if it has none; None for a plain original.
+
+        Of several callers at once all get the same.
+        """
+        plain = self.policy is Originals.KEEP
+        fresh = None if plain else AESGCM.generate_key(KEY_BITS)
+        content = PLAIN_FORMAT + order if fresh is None else self._sealed(job_id, fresh, order)
+        for _ in range(TRIES):
+            if self._keys.create(keys.data_key(job_id), content, BYTES):
+                return fresh
+            if (found := self._find(job_id)) is not None:
+                break  # else it was forgotten between the two
+        else:
             raise OriginalUnreadableError("the original was forgotten while it was written")
-        return self.wrapper.unwrap(wrapped, name.encode())
+        if found.data_key is None and not plain:
+            raise OriginalUnreadableError("the original is not encrypted, but has to be")
+        return found.data_key
+
+    def _sealed(self, job_id: str, data_key: bytes, order: bytes) -> bytes:
+        """The small file of an original that is encrypted."""
+        name = keys.data_key(job_id).encode()
+        wrapped, nonce = self.wrapper.wrap(data_key, name), os.urandom(NONCE_BYTES)
+        length = len(wrapped).to_bytes(LENGTH_BYTES, "big")
+        encrypted = AESGCM(data_key).encrypt(nonce, order, SEALED_FORMAT + name)
+        return SEALED_FORMAT + length + wrapped + nonce + encrypted
+
+    def _find(self, job_id: str) -> JobFile | None:
+        """What the job's small file says; None if it has none."""
+        name = keys.data_key(job_id)
+        content = self._keys.get(name)
+        if content is None:
+            return None
+        head, rest = content[: len(SEALED_FORMAT)], content[len(SEALED_FORMAT) :]
+        if head == PLAIN_FORMAT:
+            return JobFile(rest, None)
+        if head != SEALED_FORMAT:
+            raise OriginalUnreadableError("the job's file is not of a format that is known here")
+        end = LENGTH_BYTES + int.from_bytes(rest[:LENGTH_BYTES], "big")
+        data_key = self.wrapper.unwrap(rest[LENGTH_BYTES:end], name.encode())
+        bound = SEALED_FORMAT + name.encode()
+        return JobFile(_decrypted(AESGCM(data_key), memoryview(rest)[end:], bound), data_key)
 
 
 def open_vault(settings: Settings, store: Store) -> OriginalsVault:

@@ -1,0 +1,75 @@
+"""Whether the queue takes more: by the number of jobs that wait, and by how long they will take."""
+
+import math
+from dataclasses import dataclass
+
+from blurline import metrics
+from blurline.api.reports import Reports
+from blurline.errors import QueueFullError
+from blurline.queue.jobqueue import JobQueue
+
+RETRY_SHARE = 0.1
+"""A caller is told to come back when about this share of the queue has been worked off."""
+
+LONGEST_RETRY_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places of the queue.
+
+    Attributes:
+        capacity: jobs that may wait.
+        most_seconds: that the work ahead may take; 0 if it does not matter.
+    """
+
+    queue: JobQueue
+    reports: Reports
+    capacity: int
+    most_seconds: float
+
+    def now(self) -> int:
+        """How many jobs may wait at this moment: none more if those before take too long.
+
+        Raises:
+            QueueUnavailableError: Redis is away.
+        """
+        return 0 if self._too_long() else self.capacity
+
+    def check(self) -> None:
+        """Return if the queue takes another job, so that nothing is stored in vain.
+
+        Raises:
+            QueueFullError: it does not.
+            QueueUnavailableError: Redis is away.
+        """
+        if self.queue.depth() >= self.now():
+            raise self.full()
+
+    def full(self) -> QueueFullError:
+        """What a caller is told, by what the queue lacks; it is counted too."""
+        too_long = self._too_long()
+        if too_long:
+            metrics.UPLOADS.labels("late").inc()
+            return QueueFullError(
+                f"what waits takes more than {self.most_seconds:g} s; try again later",
+                retry_after=min(LONGEST_RETRY_SECONDS, math.ceil(too_long)),
+            )
+        metrics.UPLOADS.labels("full").inc()
+        return QueueFullError(
+            f"the queue holds its {self.capacity} jobs; try again later",
+            retry_after=self._retry_after(),
+        )
+
+    def _too_long(self) -> float:
+        """By how many seconds the work ahead is more than it may be; 0 if it is not."""
+        if not self.most_seconds:
+            return 0.0
+        ahead = self.reports.predicted_seconds()
+        return 0.0 if ahead is None else max(0.0, ahead - self.most_seconds)
+
+    def _retry_after(self) -> int:
+        ahead = self.reports.predicted_seconds()
+        if ahead is None:
+            return LONGEST_RETRY_SECONDS
+        return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(ahead * RETRY_SHARE)))

@@ -1,0 +1,70 @@
+"""`blurline reconcile`: the queue made anew out of the store."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from blurline.errors import OptionError
+from blurline.log import configure_logging
+from blurline.queue.connection import DEFAULT_URL, connect
+from blurline.queue.reconciler import NEWER_THAN, SHARDS, open_reconciler
+from blurline.settings import Settings, load_settings
+from blurline.stack import valkey
+from blurline.storage.objects import open_store
+from blurline.storage.vault import open_vault
+
+
+def reconcile(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is lost, and queue nothing.")
+    ] = False,
+    older_than: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds that an upload may be under way before it is lost."),
+    ] = 60,
+    newer_than: Annotated[
+        float, typer.Option(min=0, help="Days after which a job is not run any more.")
+    ] = NEWER_THAN / timedelta(days=1),
+    data_dir: Annotated[Path | None, typer.Option(help="Data folder of the service.")] = None,
+) -> None:
+    """Queue jobs that are in the store, have not ended, and are unknown to Redis.
+
+    For after Redis has lost its memory; workers do the same by themselves, a little later. The
+    service may run meanwhile, and no job is queued twice. Exit status 0: all that was lost is
+    queued; 1: something can't be read, or --dry-run found lost jobs; 2: Redis or the store is away.
+
+        blurline reconcile --dry-run
+    """
+    settings = load_settings(data_dir=data_dir)
+    configure_logging(settings)
+    local = not (settings.s3_bucket or settings.store_url)
+    if local and not (settings.data_dir / "store").is_dir():
+        raise OptionError(f"{settings.data_dir} is no data folder of a service")
+    store, console = open_store(settings), Console(stderr=True)
+    redis = connect(settings.redis_url or _own_url(settings))
+    reconciler = open_reconciler(settings, redis, store, open_vault(settings, store))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("looking through the store", total=len(SHARDS))
+        found = reconciler.reconcile(
+            older_than=timedelta(seconds=older_than),
+            newer_than=timedelta(days=newer_than),
+            dry_run=dry_run,
+            done=lambda shards: progress.update(task, completed=shards),
+        )
+    typer.echo(
+        f"orders: {found.kept}, lost: {found.lost}, queued again: {found.requeued}, "
+        f"unreadable: {found.unreadable}"
+    )
+    if found.unreadable or (dry_run and found.lost):
+        raise typer.Exit(1)
+
+
+def _own_url(settings: Settings) -> str:
+    """Where the embedded Valkey of a service in the data folder listens, or else the default."""
+    path = settings.data_dir.resolve() / valkey.SOCKET
+    return f"unix://{path}" if path.exists() else DEFAULT_URL

@@ -1,0 +1,96 @@
+"""Which job an upload belongs to that may have been sent before, by a mapping in Redis.
+
+Whoever is first with an upload claims a job id for it; whoever comes with the same one later, or at
+the same moment to another process, is told that id. The mapping's name is a keyed digest, so Redis
+tells nobody which pictures or keys there were.
+"""
+
+from dataclasses import dataclass
+
+from redis import Redis
+from rq.job import JobStatus as RqStatus
+
+from blurline.jobs.job import JobStatus
+from blurline.queue.connection import answering
+from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, STATUS, rq_queue
+from blurline.settings import Settings
+
+PREFIX = "blurline:same:"
+ID_LENGTH = 36
+
+# What is held is a job's id and then what was sent. A job that was given up holds nothing.
+CLAIM_SCRIPT = """
+local held = redis.call('GET', KEYS[1])
+if held then
+    local id = string.sub(held, 1, 36)
+    if id ~= ARGV[5] and redis.call('EXISTS', ARGV[4] .. id) == 0 then
+        return {held, redis.call('HGET', ARGV[3] .. id, 'status') or ''}
+    end
+end
+if redis.call('LLEN', KEYS[2]) >= tonumber(ARGV[6]) then return {} end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return {ARGV[1]}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What an upload is known again by.
+
+    Attributes:
+        name: keyed digest in hex, of the caller and its key, or of the caller and all it sent.
+        content: keyed digest in hex of what was sent; the same name with another one is a mistake.
+    """
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which id an upload goes under.
+
+    Attributes:
+        fresh: whether it was claimed just now, so that nobody else has it yet.
+        fits: whether what was sent under that name before was the same.
+        status: where the queue has the job; None if it does not know it.
+    """
+
+    job_id: str
+    fresh: bool
+    fits: bool = True
+    status: JobStatus | None = None
+
+
+class Claims:
+    """The mapping of one queue. Every method raises `QueueUnavailableError` while Redis is away."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._queue = rq_queue(redis, settings).key
+        self._place = f"{PREFIX}{settings.queue_name}:"
+        self._seconds = settings.idempotency_ttl
+        self._claim = redis.register_script(CLAIM_SCRIPT)
+
+    @answering()
+    def claim(self, mark: Mark, job_id: str, places: int, instead_of: str = "") -> Claim | None:
+        """The id that this upload goes under: that of an earlier one, or else `job_id`.
+
+        Args:
+            places: jobs that may wait; with as many or more nothing new is claimed.
+            instead_of: an earlier job that counts no more.
+
+        Returns:
+            None if the upload is a new one and the queue has no place.
+        """
+        mine = job_id + mark.content
+        answer = self._claim(
+            keys=[self._place + mark.name, self._queue],
+            args=[mine, self._seconds, JOB_PREFIX, GONE_PREFIX, instead_of, places],
+        )
+        if not answer:
+            return None
+        held = answer[0].decode()
+        if len(answer) == 1:
+            return Claim(job_id, fresh=True)
+        status = STATUS[RqStatus(answer[1].decode())] if answer[1] else None
+        return Claim(held[:ID_LENGTH], False, held[ID_LENGTH:] == mark.content, status)
