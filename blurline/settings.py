@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     )
     abandoned_after: int = Field(
         20,
-        ge=3,
+        ge=4,
         description="Seconds without a sign of life after which a worker's jobs are given to "
         "others, and by which a job may outlive `JOB_TIMEOUT` before its worker ends itself. "
         "Workers give a sign four times as often. Keep it above the longest pause that a machine "

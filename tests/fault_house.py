@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -85,6 +85,7 @@ class House:
     client: httpx.Client
     picture: bytes
     folder: Path
+    store: ObstoreStore
     accepted: list[str] = field(default_factory=list)
     refused: int = 0
     unheard: int = 0
@@ -118,7 +119,8 @@ class House:
     def kill(self, child: Child, signum: signal.Signals = signal.SIGKILL) -> None:
         """Send the process a signal; the supervisor starts another one."""
         self.injected[f"{signum.name} of {child.program.name.split()[0]}"] += 1
-        os.kill(child.pid, signum)
+        with suppress(ProcessLookupError):  # it may be on its way back
+            os.kill(child.pid, signum)
 
     def healthy(self) -> bool:
         """Whether all parts say so, and as many workers as there should be."""
@@ -137,8 +139,7 @@ class House:
             sets = (queue.started_job_registry.key, queue.scheduled_job_registry.key)
             if any(map(redis.llen, lists)) or any(map(redis.zcard, sets)):
                 return False
-        store = open_store(self.direct)
-        return all(store.get(keys.record(job_id)) for job_id in self.accepted)
+        return all(self.store.get(keys.record(job_id)) for job_id in self.accepted)
 
     def account(self, *, doubtful: int = 0, counted: bool = True) -> Account:
         """Wait until everything has ended, and check that it ended as is promised.
@@ -148,14 +149,13 @@ class House:
             counted: whether Redis has kept its contents, so that the totals have to agree.
         """
         eventually(self.at_rest, "everything ends", ENDS_WITHIN)
-        store = open_store(self.direct)
-        records = self._records(store)
+        records = self._records()
         assert set(self.accepted) <= set(records), "an accepted job has no record"
         assert len(set(self.accepted)) == len(self.accepted)
         extra = set(records) - set(self.accepted)
         assert len(extra) <= doubtful, f"jobs that nobody was told of: {extra}"
-        named = {name for record in records.values() for name in self._check(store, record)}
-        strays = {name for name in self._names(store) if name not in named}
+        named = {name for record in records.values() for name in self._check(record)}
+        strays = {name for name in self._names() if name not in named}
         assert {name.split("/")[0] for name in strays} <= {"original", "keys"}, strays
         assert len({Path(name).stem for name in strays}) <= doubtful, strays
         tally = Counter(record.status for record in records.values())
@@ -175,31 +175,31 @@ class House:
         print(f"\n{account}")  # noqa: T201 - the figures of a run
         return account
 
-    def _records(self, store: ObstoreStore) -> dict[str, JobRecord]:
+    def _records(self) -> dict[str, JobRecord]:
         found = {}
-        for name in self._names(store):
+        for name in self._names():
             if name.startswith("metadata/"):
-                record = JobRecord.from_json(store.get(name) or b"")
+                record = JobRecord.from_json(self.store.get(name) or b"")
                 found[record.job_id] = record
         return found
 
-    def _names(self, store: ObstoreStore) -> list[str]:
+    def _names(self) -> list[str]:
         """All that is in the store; of a folder also what no store would list."""
         if self.s3_proxy is None:
             folder = self.folder
             return [str(path.relative_to(folder)) for path in files_below(folder)]
-        return [found["path"] for page in obstore.list(store._store) for found in page]
+        return [found["path"] for page in obstore.list(self.store._store) for found in page]
 
-    def _check(self, store: ObstoreStore, record: JobRecord) -> list[str]:
+    def _check(self, record: JobRecord) -> list[str]:
         """Names of the job's objects, all of which have to be there and whole."""
         job_id, kind = record.job_id, record.kind
         inputs = [keys.original(job_id, kind), keys.data_key(job_id)]
         if record.status is JobStatus.FAILED:
             return [keys.record(job_id), *inputs]
-        original = open_vault(self.direct, store).get(job_id, kind)
+        original = open_vault(self.direct, self.store).get(job_id, kind)
         assert original == self.picture
-        picture = store.get(keys.processed(job_id, kind))
-        certificate = store.get(keys.certificate(job_id))
+        picture = self.store.get(keys.processed(job_id, kind))
+        certificate = self.store.get(keys.certificate(job_id))
         assert picture is not None, f"{job_id} has no picture"
         assert certificate is not None, f"{job_id} has no certificate"
         with Image.open(BytesIO(picture)) as image:
@@ -299,6 +299,7 @@ def house(
             client,
             picture,
             store or folder / "store",
+            open_store(direct),
         )
         eventually(built.healthy, "the house is healthy")
         yield built

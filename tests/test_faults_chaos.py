@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,12 @@ def stop_a_worker(home: House, dice: random.Random) -> None:
 
 def hold_a_worker(home: House, dice: random.Random) -> None:
     """Let it stand still for so long that others take its jobs, or not quite."""
-    pid = dice.choice(home.workers).pid
-    home.injected["SIGSTOP of worker"] += 1
-    os.kill(pid, signal.SIGSTOP)
+    child = dice.choice(home.workers)
+    pid = child.pid
+    home.kill(child, signal.SIGSTOP)
     time.sleep(dice.uniform(1, 8))
-    os.kill(pid, signal.SIGCONT)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 def kill_the_api(home: House, dice: random.Random) -> None:

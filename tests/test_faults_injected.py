@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,12 +125,10 @@ def test_a_redis_that_stands_still_costs_time_alone(
         home.must_take(MANY)
         home.injected[f"stall of {seconds} s"] += 1
         valkey.process.send_signal(signal.SIGSTOP)
-        try:
-            over = time.monotonic() + seconds
-            while time.monotonic() < over:
-                home.send()
-        finally:
-            valkey.process.send_signal(signal.SIGCONT)
+        go_on = threading.Timer(seconds, valkey.process.send_signal, [signal.SIGCONT])
+        go_on.start()
+        while go_on.is_alive():
+            home.send()
         eventually(home.healthy, "the house is whole again")
         home.must_take(MANY)
         account = home.account(doubtful=home.refused)
@@ -338,13 +337,14 @@ def test_no_picture_gets_through_without_its_network_and_the_jobs_wait_for_it(
         if damaged:
             file.write_bytes(good.read_bytes()[:-1] + b"\0")
         home.kill(home.workers[0])
-        before = capfd.readouterr()
-        assert "no network could be loaded" not in before.err
-        said = eventually(
-            lambda: "no network could be loaded" in (text := capfd.readouterr().err) and text,
-            "the worker says so",
-        )
-        assert f"network {NETWORK}" in said
+        said: list[str] = []
+
+        def why_not() -> bool:
+            said.append(capfd.readouterr().err)
+            return "no network could be loaded" in "".join(said)
+
+        eventually(why_not, "the worker says why it does not start")
+        assert f"network {NETWORK}" in "".join(said)
         assert not (home.folder / "processed").exists()
         shutil.copy(good, file)
         eventually(home.healthy, "the house is whole again")

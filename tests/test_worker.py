@@ -35,9 +35,6 @@ from tests.parts import (
     settings_for,
 )
 
-LONG = 120.0
-"""Seconds in which anybody's silence is noticed."""
-
 
 class Scene:
     """A queue, its keeper, and one worker in this thread whose jobs need no network."""
@@ -104,8 +101,9 @@ class Scene:
 
     def miss_the_lost(self) -> None:
         """Let so much time pass that whoever has given no sign is taken for dead."""
-        self.keeper.keep()
-        self.now += LONG
+        for _ in range(6):
+            self.keeper.keep()
+            self.now += self.settings.abandoned_after / 4
         self.keeper.keep()
 
 
@@ -455,6 +453,21 @@ def test_a_lost_worker_is_missed_whatever_its_clock_said(
     play.next_try()
     play.work()
     assert play.state(spec) is JobStatus.COMPLETED
+
+
+def test_no_job_is_taken_from_a_worker_because_the_keeper_was_away_itself(
+    scene: Any, small_jpeg: bytes
+) -> None:
+    play = scene()
+    running, taken = play.submit(small_jpeg), play.submit(small_jpeg)
+    play.lose_a_worker(begin)
+    play.lose_a_worker(nothing)
+    for _ in range(3):
+        play.keeper.keep()
+        play.now += 100 * play.settings.abandoned_after
+    play.keeper.keep()
+    assert play.state(running) is JobStatus.PROCESSING
+    assert play.queue.depth() == 0, f"{taken.job_id} was given back"
 
 
 def test_a_try_is_not_put_off_by_an_hour_because_a_clock_was_put_back(

@@ -45,7 +45,8 @@ class Keeper:
 
     Who is dead it finds by watching, on a clock that nobody sets. The times that workers write with
     their heartbeats are of clocks that may be wrong, and a job must not be taken from a worker
-    because somebody's clock has jumped.
+    because somebody's clock has jumped. Nor because Redis stood still, or the keeper did: only time
+    counts in which it has watched.
 
     Args:
         abandoned_after: seconds without a sign of life after which a job is given back.
@@ -69,6 +70,8 @@ class Keeper:
         self._untaken = IntermediateQueue(queue.key, self._redis)
         self._seen: dict[str, float] = {}
         self._beats: dict[bytes, tuple[float, float]] = {}
+        self._watched = 0.0
+        self._last_look = clock()
         self._give_back = self._redis.register_script(GIVE_BACK_SCRIPT)
 
     def keep(self) -> None:
@@ -77,6 +80,7 @@ class Keeper:
         if not lock.acquire():
             return
         try:
+            self._watch()
             self._give_up_silent()
             self._queue.finished_job_registry.cleanup()
             self._queue.failed_job_registry.cleanup()
@@ -90,10 +94,17 @@ class Keeper:
             except LockError:
                 log.warning("the keeper's lock ran out while it worked")
 
+    def _watch(self) -> None:
+        """Let the time since the last look count, unless there was none for too long."""
+        now = self._clock()
+        passed, self._last_look = now - self._last_look, now
+        if passed <= self._abandoned_after / 2:
+            self._watched += passed
+
     def _give_up_silent(self) -> None:
         """Have rq take back the jobs whose heartbeats this keeper has not seen for too long."""
         registry = self._queue.started_job_registry
-        now, before = self._clock(), self._beats
+        now, before = self._watched, self._beats
         self._beats = {}
         for name, beat in self._redis.zrange(registry.key, 0, -1, withscores=True):
             last, since = before.get(name, (beat, now))
@@ -132,7 +143,7 @@ class Keeper:
         A living worker starts a job within milliseconds.
         """
         running = set(self._queue.started_job_registry.get_job_ids(cleanup=False))
-        now = self._clock()
+        now = self._watched
         self._seen = {
             job_id: self._seen.get(job_id, now)
             for job_id in self._untaken.get_job_ids()
