@@ -179,10 +179,10 @@ def test_a_redis_without_memory_refuses_uploads_clearly_and_loses_nothing(
 
 
 S3_FAULTS = {
-    "503 to all": HttpFault("slow_down", 60),
-    "503 to writes": HttpFault("slow_down", 60, ("PUT",)),
-    "answers to writes lost": HttpFault("lose_answer", 60, ("PUT",)),
-    "answers to all lost": HttpFault("lose_answer", 60),
+    "503 to all": HttpFault("slow_down", 24),
+    "503 to writes": HttpFault("slow_down", 24, ("PUT",)),
+    "answers to writes lost": HttpFault("lose_answer", 24, ("PUT",)),
+    "answers to all lost": HttpFault("lose_answer", 24),
     "no answer to writes": HttpFault("no_answer", 3, ("PUT",)),
 }
 
@@ -196,9 +196,14 @@ def test_an_s3_server_that_fails_for_a_while_costs_time_alone(
     # A request without an answer takes the store's whole patience.
     with house(valkey, tmp_path, small_jpeg, s3_server, job_timeout=60) as home:
         assert home.s3_proxy is not None
+        # Held still, the workers meet the fault with all jobs at once.
+        for child in home.workers:
+            os.kill(child.pid, signal.SIGSTOP)
         home.must_take(MANY)
         home.s3_proxy.on_requests(fault)
-        home.send(4)
+        for child in home.workers:
+            os.kill(child.pid, signal.SIGCONT)
+        home.send(2)
         eventually(lambda: fault.left == 0 or home.at_rest(), "the fault was met", 240)
         home.s3_proxy.heal()
         eventually(home.healthy, "the house is whole again")

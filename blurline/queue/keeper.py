@@ -106,7 +106,8 @@ class Keeper:
         registry = self._queue.started_job_registry
         now, before = self._watched, self._beats
         self._beats = {}
-        for name, beat in self._redis.zrange(registry.key, 0, -1, withscores=True):
+        beats: Any = self._redis.zrange(registry.key, 0, -1, withscores=True)
+        for name, beat in beats:
             last, since = before.get(name, (beat, now))
             self._beats[name] = (beat, since if beat == last else now)
         silent = [
@@ -120,7 +121,8 @@ class Keeper:
         """Put forward tries that are due later than any wait is long: a clock was put back."""
         key = self._queue.scheduled_job_registry.key
         latest = time.time() + RETRY_SECONDS[-1]
-        for job_id in self._redis.zrangebyscore(key, latest + CLOCKS_APART, "+inf"):
+        late: Any = self._redis.zrangebyscore(key, latest + CLOCKS_APART, "+inf")
+        for job_id in late:
             self._redis.zadd(key, {job_id: latest}, xx=True)
 
     def _abandoned(self, job: Job, *_: Any) -> None:
