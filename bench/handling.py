@@ -112,7 +112,9 @@ def take(ledger: Ledger, settings: Settings, redis: Redis, jobs: int) -> None:
     """Let a worker's thread, this one, take so many jobs and do nothing with them."""
     token = RUNNER.set(cast("JobRunner", _Idle()))
     try:
-        worker = ImageWorker(rq_queue(redis, settings), f"bench-{uuid4()}", redis)
+        worker = ImageWorker(
+            rq_queue(redis, settings), f"bench-{uuid4()}", redis, settings.abandoned_after
+        )
         ledger.charged("take", partial(worker.work, max_jobs=jobs, logging_level="WARNING"))
     finally:
         RUNNER.reset(token)

@@ -130,6 +130,14 @@ class Settings(BaseSettings):
     job_timeout: int = Field(
         60, ge=1, description="Seconds one try of a job may take before it is given up."
     )
+    abandoned_after: int = Field(
+        20,
+        ge=4,
+        description="Seconds without a sign of life after which a worker's jobs are given to "
+        "others, and by which a job may outlive `JOB_TIMEOUT` before its worker ends itself. "
+        "Workers give a sign four times as often. Keep it above the longest pause that a machine "
+        "or Redis may make.",
+    )
     result_ttl: int = Field(
         3600, ge=0, description="Seconds Redis remembers a finished job. The store keeps it."
     )

@@ -270,7 +270,12 @@ def image_worker(settings: Settings, jobs: JobRunner) -> Iterator[ImageWorker]:
     connection = connect(settings.redis_url or "")
     token = RUNNER.set(jobs)
     try:
-        yield ImageWorker(rq_queue(connection, settings), f"test-{uuid4()}", connection)
+        yield ImageWorker(
+            rq_queue(connection, settings),
+            f"test-{uuid4()}",
+            connection,
+            settings.abandoned_after,
+        )
     finally:
         RUNNER.reset(token)
         connection.close()

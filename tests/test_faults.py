@@ -57,7 +57,7 @@ def processing(client: httpx.Client, jobs: list[str]) -> list[str]:
 def test_no_accepted_job_is_lost_when_redis_is_killed(
     own_valkey: ValkeyServer, tmp_path: Path, zidane: bytes, large_jpeg: bytes
 ) -> None:
-    settings = settings_for(own_valkey.url, tmp_path)
+    settings = settings_for(own_valkey.url, tmp_path, abandoned_after=5)
     with serving(settings) as client:
         first = upload(client, zidane)
         jobs = submit(client, large_jpeg, 16)
@@ -217,7 +217,7 @@ def watched_stack(tmp_path: Path) -> Iterator[Stack]:
     """The whole service on its own, with its supervisor at work."""
     settings: Settings = load_settings(port=0, data_dir=tmp_path)
     stop = threading.Event()
-    with running_stack(settings, {"WORKER_THREADS": "2"}) as stack:
+    with running_stack(settings, {"WORKER_THREADS": "2", "ABANDONED_AFTER": "5"}) as stack:
         watching = threading.Thread(target=stack.supervisor.watch, args=(stop.is_set,))
         watching.start()
         try:

@@ -2,7 +2,8 @@
 played without waiting for it. `test_worker_processes` has the real ones."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from redis import Redis
 from rq.job import Job
 
+from blurline.errors import QueueUnavailableError
 from blurline.imaging.trial import check_harmless
 from blurline.jobs import processor
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
@@ -23,7 +25,7 @@ from blurline.queue.stats import Stats, Totals
 from blurline.queue.task import JobRunner
 from blurline.queue.worker import ImageWorker
 from blurline.settings import Settings
-from blurline.storage.objects import open_store
+from blurline.storage.objects import ObstoreStore, open_store
 from blurline.storage.vault import open_vault
 from tests.parts import (
     image_worker,
@@ -32,8 +34,6 @@ from tests.parts import (
     serving,
     settings_for,
 )
-
-LATER = timedelta(minutes=2)
 
 
 class Scene:
@@ -46,7 +46,13 @@ class Scene:
         self.store = open_store(settings)
         self.records = Records(self.store)
         self.runner: JobRunner = runner(settings, *stages)
-        self.keeper = Keeper(rq_queue(self.redis, settings), self.runner)
+        self.now = 0.0
+        self.keeper = Keeper(
+            rq_queue(self.redis, settings),
+            self.runner,
+            settings.abandoned_after,
+            clock=lambda: self.now,
+        )
 
     def submit(self, picture: bytes | None) -> JobSpec:
         spec = job_spec(pipeline="test", targets=())
@@ -93,11 +99,17 @@ class Scene:
         self.waits()
         self.keeper.keep()
 
+    def miss_the_lost(self) -> None:
+        """Let so much time pass that whoever has given no sign is taken for dead."""
+        for _ in range(6):
+            self.keeper.keep()
+            self.now += self.settings.abandoned_after / 4
+        self.keeper.keep()
+
 
 @pytest.fixture
-def scene(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scene]:
-    """A scene of the given stages and settings, in which the lost are missed at once."""
-    monkeypatch.setattr("blurline.queue.worker.ABANDONED_SECONDS", 0)
+def scene(redis_url: str, tmp_path: Path) -> Callable[..., Scene]:
+    """A scene of the given stages and settings."""
     return lambda *stages, **settings: Scene(settings_for(redis_url, tmp_path, **settings), *stages)
 
 
@@ -150,7 +162,7 @@ def test_a_job_of_a_lost_worker_is_run_again(scene: Any, small_jpeg: bytes) -> N
     spec = play.submit(small_jpeg)
     play.lose_a_worker(begin)
     assert play.state(spec) is JobStatus.PROCESSING
-    play.keeper.keep()
+    play.miss_the_lost()
     assert play.state(spec) is JobStatus.SUBMITTED
     play.next_try()
     play.work()
@@ -164,7 +176,7 @@ def test_a_job_that_loses_every_worker_ends_failed(scene: Any, small_jpeg: bytes
     for _ in range(1 + len(RETRY_SECONDS)):
         play.next_try()
         play.lose_a_worker(begin)
-        play.keeper.keep()
+        play.miss_the_lost()
     assert play.state(spec) is JobStatus.FAILED
     error = play.record(spec).error
     assert error is not None
@@ -180,7 +192,7 @@ def test_a_picture_that_ends_its_reader_is_not_given_to_another_worker(
     play = scene()
     harmful, other = play.submit(large_jpeg), play.submit(small_jpeg)
     play.lose_a_worker(begin)
-    play.keeper.keep()
+    play.miss_the_lost()
     play.next_try()
     play.work()
     play.work()
@@ -200,7 +212,7 @@ def test_a_done_job_is_not_run_again_when_its_end_was_not_heard_of(
     record = play.record(spec)
     # Whoever runs it again has no picture to do so.
     play.store.delete(spec.original)
-    play.keeper.keep()
+    play.miss_the_lost()
     play.next_try()
     play.work()
     assert play.state(spec) is JobStatus.COMPLETED
@@ -225,7 +237,7 @@ def test_a_job_that_was_done_in_its_last_try_is_not_called_failed(
     for death in (*[begin] * len(RETRY_SECONDS), finish):
         play.next_try()
         play.lose_a_worker(death)
-        play.keeper.keep()
+        play.miss_the_lost()
     assert (play.totals().completed, play.totals().failed) == (1, 0)
     assert told(play, spec) == {"completed"}
 
@@ -239,32 +251,28 @@ def test_a_job_that_was_given_up_stays_so_when_its_worker_comes_back(
     for _ in RETRY_SECONDS:
         play.next_try()
         play.lose_a_worker(begin)
-        play.keeper.keep()
+        play.miss_the_lost()
     play.next_try()
 
     # While it is at work, the others take it for dead.
-    flow.acts.append(play.keeper.keep)
+    flow.acts.append(play.miss_the_lost)
     play.work()
     assert (play.totals().completed, play.totals().failed) == (0, 1)
     assert told(play, spec) == {"failed"}
 
 
-def test_a_job_that_was_taken_and_never_begun_is_run_again(
-    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_was_taken_and_never_begun_is_run_again(scene: Any, small_jpeg: bytes) -> None:
     play = scene()
     spec = play.submit(small_jpeg)
     play.lose_a_worker(nothing)
     assert play.queue.depth() == 0
-    play.keeper.keep()
-    time_passes(monkeypatch)
-    play.keeper.keep()
+    play.miss_the_lost()
     play.work()
     assert play.state(spec) is JobStatus.COMPLETED
 
 
 def test_a_job_that_was_just_taken_for_its_second_try_is_not_given_back(
-    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+    scene: Any, small_jpeg: bytes
 ) -> None:
     play = scene()
     spec = play.submit(small_jpeg)
@@ -274,38 +282,34 @@ def test_a_job_that_was_just_taken_for_its_second_try_is_not_given_back(
         begin(hands, job)
 
     play.lose_a_worker(be_slow_to_begin)
-    play.keeper.keep()
-    time_passes(monkeypatch)
+    play.miss_the_lost()
     play.next_try()
     play.lose_a_worker(lambda hands, job: play.keeper.keep())
     assert play.queue.depth() == 0, f"{spec.job_id} waits although a worker has it"
 
 
 def test_a_done_job_is_not_queued_again_for_a_worker_that_was_lost_on_the_way(
-    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+    scene: Any, small_jpeg: bytes
 ) -> None:
     play = scene()
     spec = play.submit(small_jpeg)
     play.lose_a_worker(half)
-    play.keeper.keep()
+    play.miss_the_lost()
     play.next_try()
     play.work()
-    time_passes(monkeypatch)
-    play.keeper.keep()
+    play.miss_the_lost()
     assert play.state(spec) is JobStatus.COMPLETED
     assert play.queue.depth() == 0
 
 
 def test_a_job_that_redis_has_forgotten_is_not_given_back_for_ever(
-    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+    scene: Any, small_jpeg: bytes
 ) -> None:
     play = scene()
     spec = play.submit(small_jpeg)
     play.lose_a_worker(nothing)
     play.redis.delete(Job.key_for(spec.job_id))
-    play.keeper.keep()
-    time_passes(monkeypatch)
-    play.keeper.keep()
+    play.miss_the_lost()
     assert play.queue.depth() == 0
     assert not play.redis.llen(rq_queue(play.redis, play.settings).intermediate_queue_key)
 
@@ -319,17 +323,10 @@ def test_a_job_that_nobody_can_read_does_not_keep_others_from_being_run_again(
     play.lose_a_worker(begin)
     spec = play.submit(small_jpeg)
     play.lose_a_worker(begin)
-    play.keeper.keep()
+    play.miss_the_lost()
     play.next_try()
     play.work()
     assert play.state(spec) is JobStatus.COMPLETED
-
-
-def time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the clocks forward, whichever of them a keeper looks at."""
-    clock = time.monotonic
-    monkeypatch.setattr("time.monotonic", lambda: clock() + LATER.total_seconds())
-    monkeypatch.setattr("rq.intermediate_queue.now", lambda: datetime.now(UTC) + LATER)
 
 
 @pytest.mark.parametrize(
@@ -405,3 +402,123 @@ def test_an_errors_words_come_neither_into_redis_nor_into_the_log(
     assert "ValueError" in told
     assert __file__ in told
     assert "mister x" not in told
+
+
+@contextmanager
+def clock_off_by(seconds: float) -> Iterator[None]:
+    """Lets rq and us read a clock that is wrong."""
+    apart, right = timedelta(seconds=seconds), time.time
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", lambda: right() + seconds)
+        for module in ("rq.utils", "rq.registry", "rq.scheduler", "rq.executions", "rq.job"):
+            patch.setattr(f"{module}.now", lambda: datetime.now(UTC) + apart, raising=False)
+        yield
+
+
+AN_HOUR_OFF = pytest.mark.parametrize("apart", [3600, -3600], ids=["ahead", "behind"])
+
+
+@AN_HOUR_OFF
+def test_no_job_is_taken_from_a_worker_whose_clock_is_another(
+    scene: Any, small_jpeg: bytes, apart: int
+) -> None:
+    play = scene(flow := Flow())
+    spec = play.submit(small_jpeg)
+
+    def beat_and_be_watched() -> None:
+        for _ in range(10):
+            play.now += play.settings.abandoned_after / 4
+            with clock_off_by(play.now):
+                hands.beat()
+            with clock_off_by(play.now + apart):
+                play.keeper.keep()
+
+    flow.acts.append(beat_and_be_watched)
+    with image_worker(play.settings, play.runner) as hands:
+        hands.work(max_jobs=1, logging_level="WARNING")
+    assert play.state(spec) is JobStatus.COMPLETED
+    assert play.waits() == []
+    assert Job.fetch(spec.job_id, play.redis).retries_left == len(RETRY_SECONDS)
+
+
+@AN_HOUR_OFF
+def test_a_lost_worker_is_missed_whatever_its_clock_said(
+    scene: Any, small_jpeg: bytes, apart: int
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+    with clock_off_by(apart):
+        play.lose_a_worker(begin)
+    play.miss_the_lost()
+    play.next_try()
+    play.work()
+    assert play.state(spec) is JobStatus.COMPLETED
+
+
+def test_no_job_is_taken_from_a_worker_because_the_keeper_was_away_itself(
+    scene: Any, small_jpeg: bytes
+) -> None:
+    play = scene()
+    running, taken = play.submit(small_jpeg), play.submit(small_jpeg)
+    play.lose_a_worker(begin)
+    play.lose_a_worker(nothing)
+    for _ in range(3):
+        play.keeper.keep()
+        play.now += 100 * play.settings.abandoned_after
+    play.keeper.keep()
+    assert play.state(running) is JobStatus.PROCESSING
+    assert play.queue.depth() == 0, f"{taken.job_id} was given back"
+
+
+def test_a_try_is_not_put_off_by_an_hour_because_a_clock_was_put_back(
+    scene: Any, small_jpeg: bytes
+) -> None:
+    play = scene(Flow(ValueError("may pass")))
+    spec = play.submit(small_jpeg)
+    play.work()
+    key = rq_queue(play.redis, play.settings).scheduled_job_registry.key
+    play.redis.zadd(key, {spec.job_id: time.time() + 3600})
+    play.keeper.keep()
+    assert play.waits() == [pytest.approx(RETRY_SECONDS[-1], abs=2)]
+
+
+def test_a_job_whose_end_could_not_be_counted_is_counted_by_its_next_try(
+    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = scene()
+    spec = play.submit(small_jpeg)
+
+    def be_away(stats: Stats, record: JobRecord) -> None:
+        raise QueueUnavailableError("Redis does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stats, "record", be_away)
+        play.work()
+    assert play.record(spec).status is JobStatus.COMPLETED
+    assert play.totals().completed == 0
+    for _ in range(2):
+        play.next_try()
+        play.work()
+        assert play.totals().completed == 1
+        rq_queue(play.redis, play.settings).enqueue_job(Job.fetch(spec.job_id, play.redis))
+    assert play.state(spec) is JobStatus.SUBMITTED
+
+
+def test_a_record_whose_write_was_not_answered_is_the_jobs_end_all_the_same(
+    scene: Any, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = scene(originals="delete")
+    spec = play.submit(small_jpeg)
+    create = ObstoreStore.create
+
+    def lose_the_answer(store: ObstoreStore, key: str, data: bytes, kind: str) -> bool:
+        # What the client of the store does then: it asks again.
+        create(store, key, data, kind)
+        return create(store, key, data, kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ObstoreStore, "create", lose_the_answer)
+        play.work()
+    assert play.state(spec) is JobStatus.COMPLETED
+    assert play.totals().completed == 1
+    assert play.store.get(spec.original) is None

@@ -75,13 +75,16 @@ class Records:
     def commit(self, record: JobRecord) -> bool:
         """Make the record the job's end; False if the job had ended before and stays as it was.
 
-        Of several workers that ran the same job exactly one gets True. The end is for good, also
-        for a job that failed: whoever wants another try hands the picture in again.
+        Of several workers that ran the same job exactly one gets True, and may call again after an
+        error. The end is for good, also for a job that failed: whoever wants another try hands the
+        picture in again.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
-        return self._store.create(keys.record(record.job_id), record.to_json(), JSON)
+        key, content = keys.record(record.job_id), record.to_json()
+        # A store whose answer was lost is asked again by its client, and finds what was written.
+        return self._store.create(key, content, JSON) or self._store.get(key) == content
 
     def find_batch(self, batch_id: str) -> Batch | None:
         """The batch, or None for one that is unknown."""

@@ -21,7 +21,8 @@ from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.reconciler import Reconciler, Recovery
 from blurline.queue.task import RUNNER, JobRunner
 from blurline.queue.upkeep import Upkeep
-from blurline.queue.worker import HEARTBEAT_SECONDS, ImageWorker
+from blurline.queue.watchdog import HUNG_STATUS, Pulse
+from blurline.queue.worker import BEATS, ImageWorker
 from blurline.settings import Settings
 from blurline.storage.retention import Sweeper
 
@@ -43,6 +44,9 @@ class Crew:
 
     `run` returns after `stop`, when every running job is done. While Redis is away the threads
     wait for it; a job that was running then ends in the store, and its retry finds that.
+
+    A job that hangs where nothing can interrupt it ends the process, once the others are done:
+    whoever watches over it starts another one.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Crew:
         self._models = models
         self._size = settings.worker_threads or 2 * usable_cores()
         self._stop_requested = False
+        self._hung = False
         self._stopping = threading.Event()
         self._workers: dict[int, ImageWorker] = {}
         self._queue: Queue = rq_queue(connect(redis_url), settings)
@@ -78,8 +83,11 @@ class Crew:
         for thread in threads:
             thread.start()
         log.info("worker %s takes jobs, %d at a time", self.name, self._size)
-        self._look_after(threads)
+        with Pulse(self._settings.job_timeout + self._settings.abandoned_after):
+            self._look_after(threads)
         log.info("worker %s has stopped", self.name)
+        if self._hung:
+            os._exit(HUNG_STATUS)
 
     def stop(self) -> None:
         """Take no new jobs. Safe to call from a signal handler: it takes no lock."""
@@ -93,7 +101,10 @@ class Crew:
             connection = connect(self._redis_url)
             try:
                 worker = ImageWorker(
-                    rq_queue(connection, self._settings), f"{self.name}-{number}-{lost}", connection
+                    rq_queue(connection, self._settings),
+                    f"{self.name}-{number}-{lost}",
+                    connection,
+                    self._settings.abandoned_after,
                 )
                 self._workers[number] = worker
                 if self._stopping.is_set():
@@ -122,7 +133,7 @@ class Crew:
             threading.Thread(target=target, name=name, daemon=True).start()
         presence = Presence(self._queue.connection)
         next_beat = next_report = 0.0
-        while any(thread.is_alive() for thread in threads):
+        while self._at_work(threads):
             if self._stop_requested and not self._stopping.is_set():
                 self._stopping.set()
                 for worker in list(self._workers.values()):
@@ -130,7 +141,7 @@ class Crew:
             now = time.monotonic()
             try:
                 if now >= next_beat:
-                    next_beat = now + HEARTBEAT_SECONDS
+                    next_beat = now + self._settings.abandoned_after / BEATS
                     for worker in list(self._workers.values()):
                         worker.beat()
                 if now >= next_report:
@@ -144,13 +155,34 @@ class Crew:
         except RedisError:
             log.debug("worker %s: Redis is away, so it leaves without a word", self.name)
 
+    def _at_work(self, threads: list[threading.Thread]) -> bool:
+        """Whether a thread still runs that can be waited for; the first that can't ends the work.
+
+        A thread that hangs can't be ended, and its memory and locks stay with the process.
+        """
+        hung = {
+            number: job_id
+            for number, worker in list(self._workers.items())
+            if (job_id := worker.hung) is not None
+        }
+        if hung and not self._hung:
+            self._hung = True
+            self.stop()
+            log.error(
+                "worker %s: job %s hangs and can't be interrupted; it was given to another worker, "
+                "and this process ends when its other jobs are done",
+                self.name,
+                next(iter(hung.values())),
+            )
+        return any(thread.is_alive() for n, thread in enumerate(threads) if n not in hung)
+
     def _keep(self) -> None:
         """The keeping of the queue, once a second.
 
         In a thread of its own: it may wait for the store, and must not hold up the heartbeats,
         without which living workers would be taken for dead.
         """
-        keeper = Keeper(self._queue, self._runner)
+        keeper = Keeper(self._queue, self._runner, self._settings.abandoned_after)
         while not self._stopping.wait(KEEP_SECONDS):
             try:
                 keeper.keep()

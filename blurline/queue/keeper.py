@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
@@ -9,16 +10,21 @@ from redis.exceptions import LockError
 from rq import Queue
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
-from rq.registry import clean_registries
 from rq.scheduler import RQScheduler
 from rq.worker_registration import clean_worker_registry
 
 from blurline.jobs.job import JobError, JobSpec
+from blurline.queue.jobqueue import RETRY_SECONDS
 from blurline.queue.task import JobRunner
-from blurline.queue.worker import ABANDONED_SECONDS
 
 LOCK_KEY = "blurline:keeper"
 LOCK_SECONDS = 30
+
+SILENT = 1
+"""The moment, long past, until which a job was held whose worker gives no sign any more."""
+
+CLOCKS_APART = 60
+"""Seconds by which the clocks of two machines may differ before a job's waiting is cut short."""
 
 LOST = JobError(
     "worker_lost", "the workers that ran this job were lost each time; it will not be tried again"
@@ -35,16 +41,37 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Every worker process has one; at any time one of them works, by a lock in Redis."""
+    """Every worker process has one; at any time one of them works, by a lock in Redis.
 
-    def __init__(self, queue: Queue, runner: JobRunner) -> None:
+    Who is dead it finds by watching, on a clock that nobody sets. The times that workers write with
+    their heartbeats are of clocks that may be wrong, and a job must not be taken from a worker
+    because somebody's clock has jumped. Nor because Redis stood still, or the keeper did: only time
+    counts in which it has watched.
+
+    Args:
+        abandoned_after: seconds without a sign of life after which a job is given back.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        runner: JobRunner,
+        abandoned_after: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._queue = queue
+        self._abandoned_after = abandoned_after
+        self._clock = clock
         self._redis: Redis = queue.connection
         self._runner = runner
         self._scheduler = RQScheduler([queue], connection=self._redis, serializer=queue.serializer)
         self._scheduler.prepare_registries([queue.name])
         self._untaken = IntermediateQueue(queue.key, self._redis)
         self._seen: dict[str, float] = {}
+        self._beats: dict[bytes, tuple[float, float]] = {}
+        self._watched = 0.0
+        self._last_look = clock()
         self._give_back = self._redis.register_script(GIVE_BACK_SCRIPT)
 
     def keep(self) -> None:
@@ -53,15 +80,50 @@ class Keeper:
         if not lock.acquire():
             return
         try:
-            clean_registries(self._queue, [self._abandoned])
+            self._watch()
+            self._give_up_silent()
+            self._queue.finished_job_registry.cleanup()
+            self._queue.failed_job_registry.cleanup()
             clean_worker_registry(self._queue)
             self._requeue_untaken()
+            self._end_long_waits()
             self._scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
         finally:
             try:
                 lock.release()
             except LockError:
                 log.warning("the keeper's lock ran out while it worked")
+
+    def _watch(self) -> None:
+        """Let the time since the last look count, unless there was none for too long."""
+        now = self._clock()
+        passed, self._last_look = now - self._last_look, now
+        if passed <= self._abandoned_after / 2:
+            self._watched += passed
+
+    def _give_up_silent(self) -> None:
+        """Have rq take back the jobs whose heartbeats this keeper has not seen for too long."""
+        registry = self._queue.started_job_registry
+        now, before = self._watched, self._beats
+        self._beats = {}
+        beats: Any = self._redis.zrange(registry.key, 0, -1, withscores=True)
+        for name, beat in beats:
+            last, since = before.get(name, (beat, now))
+            self._beats[name] = (beat, since if beat == last else now)
+        silent = [
+            name for name, (_, since) in self._beats.items() if now - since >= self._abandoned_after
+        ]
+        if silent:
+            self._redis.zadd(registry.key, dict.fromkeys(silent, SILENT), xx=True)
+        registry.cleanup(SILENT, [self._abandoned])
+
+    def _end_long_waits(self) -> None:
+        """Put forward tries that are due later than any wait is long: a clock was put back."""
+        key = self._queue.scheduled_job_registry.key
+        latest = time.time() + RETRY_SECONDS[-1]
+        late: Any = self._redis.zrangebyscore(key, latest + CLOCKS_APART, "+inf")
+        for job_id in late:
+            self._redis.zadd(key, {job_id: latest}, xx=True)
 
     def _abandoned(self, job: Job, *_: Any) -> None:
         """A worker died with this job. rq tries it again, or, after the last try, gives it up.
@@ -83,14 +145,14 @@ class Keeper:
         A living worker starts a job within milliseconds.
         """
         running = set(self._queue.started_job_registry.get_job_ids(cleanup=False))
-        now = time.monotonic()
+        now = self._watched
         self._seen = {
             job_id: self._seen.get(job_id, now)
             for job_id in self._untaken.get_job_ids()
             if job_id not in running
         }
         for job_id, since in self._seen.items():
-            if now - since >= ABANDONED_SECONDS:
+            if now - since >= self._abandoned_after:
                 log.warning("job %s: its worker was lost before it began", job_id)
                 keys = [self._untaken.key, self._queue.key, Job.key_for(job_id)]
                 self._give_back(keys=keys, args=[job_id])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
+from rq.job import Job
 
 from blurline.jobs.job import JobRecord, JobStatus
 from blurline.queue.connection import answering
@@ -18,11 +19,15 @@ LONGEST = max(WINDOWS.values())
 LATENCY_EDGES = tuple(round(0.02 * 1.15**n, 4) for n in range(74))
 """Upper edges in seconds of the latency histogram, each 1.15 times the last: 20 ms to 9 minutes."""
 
-# One call adds all fields to both hashes, so a reader never sees half a picture.
+# One call adds all fields to both hashes, so a reader never sees half a picture. That a job is
+# counted stands in rq's own hash of it.
 RECORD_SCRIPT = """
-for _, key in ipairs(KEYS) do
+if redis.call('EXISTS', KEYS[3]) == 1 and redis.call('HSETNX', KEYS[3], 'counted', 1) == 0 then
+    return
+end
+for n = 1, 2 do
     for i = 2, #ARGV, 2 do
-        redis.call('HINCRBYFLOAT', key, ARGV[i], ARGV[i + 1])
+        redis.call('HINCRBYFLOAT', KEYS[n], ARGV[i], ARGV[i + 1])
     end
 end
 redis.call('EXPIRE', KEYS[2], ARGV[1])
@@ -90,16 +95,19 @@ class Stats:
 
     @answering()
     def record(self, record: JobRecord) -> None:
-        """Count a job that has just ended. Call it once a job: after its record was committed.
+        """Count a job that has ended, after its record was committed.
+
+        However often it is called, the job counts once as long as the queue knows it.
 
         Raises:
-            QueueUnavailableError: Redis is away; the job then is not counted.
+            QueueUnavailableError: Redis is away; whether the job is counted is not known.
         """
         fields = _fields(record)
         arguments: list[str | float] = [LONGEST + 2 * BUCKET_SECONDS]
         for name, amount in fields.items():
             arguments += [name, amount]
-        self._record(keys=[TOTALS, _bucket(record.updated_at)], args=arguments)
+        keys = [TOTALS, _bucket(record.updated_at), Job.key_for(record.job_id)]
+        self._record(keys=keys, args=arguments)
 
     def totals(self) -> Totals:
         """Everything since the first picture."""

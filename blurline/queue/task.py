@@ -38,12 +38,14 @@ class JobRunner:
 
         Raises:
             BlurlineError: the job has failed for good and its record says so; rq is told as well.
+            QueueUnavailableError: the job has ended, which could not be counted or reported; the
+                next try does that.
             Exception: this try has failed; after the last one the record says so.
         """
         if not first_try and (record := self._records.find(spec.job_id)) is not None:
             # An earlier try ended the job, and only its acknowledgement was lost.
             self._processor.originals.job_ended(spec.job_id, spec.kind)
-            self._report(spec, record)
+            self._tell(spec, record)
             return
         try:
             processed = self._processor.process(spec, cautious=not first_try)
@@ -63,11 +65,11 @@ class JobRunner:
         if self._commit(processed.record):
             self._processor.originals.job_ended(spec.job_id, spec.kind)
             _observe(processed)
-            self._report(spec, processed.record)
+            self._tell(spec, processed.record)
         elif self._records.is_deleted(spec.job_id):
             self._processor.withdraw(spec)
         elif (earlier := self._records.find(spec.job_id)) is not None:
-            self._report(spec, earlier)
+            self._tell(spec, earlier)
             if earlier.error:
                 # Given up meanwhile, and that stays so; rq has to hear the same.
                 raise BlurlineError(earlier.error.message, code=earlier.error.code)
@@ -79,18 +81,21 @@ class JobRunner:
             found = record if self._commit(record) else self._records.find(spec.job_id)
             self._processor.originals.job_ended(spec.job_id, spec.kind)
             if found is not None:
-                self._report(spec, found)
+                self._tell(spec, found)
         except QueueUnavailableError:
-            log.warning("job %s: failed, and that could not be reported", spec.job_id)
+            log.warning("job %s: failed, which could not be counted or reported", spec.job_id)
         except TemporaryError:
             log.warning("job %s: failed, and its record could not be written", spec.job_id)
 
-    def _report(self, spec: JobSpec, record: JobRecord) -> None:
-        """Have the job's end reported to where its caller said, if anywhere.
+    def _tell(self, spec: JobSpec, record: JobRecord) -> None:
+        """Count the job's end, and have it reported to where its caller said, if anywhere.
+
+        Both happen once, however often the same end is told.
 
         Raises:
-            QueueUnavailableError: Redis is away; the job's next try reports it.
+            QueueUnavailableError: Redis is away; the job's next try tells it.
         """
+        self._stats.record(record)
         if spec.callback_url is None:
             return
         event = Event(
@@ -106,10 +111,6 @@ class JobRunner:
             metrics.JOBS.labels(record.status.value).inc()
             why = f" ({record.error.code})" if record.error else ""
             log.info("job %s: %s%s", record.job_id, record.status, why)
-            try:
-                self._stats.record(record)
-            except QueueUnavailableError:
-                log.warning("job %s: not counted, Redis is away", record.job_id)
         return won
 
 

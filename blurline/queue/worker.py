@@ -20,9 +20,8 @@ from rq.worker import WorkerStatus
 from blurline.log import about, outline
 from blurline.queue.task import RETRIES_LEFT, is_final
 
-HEARTBEAT_SECONDS = 5
-ABANDONED_SECONDS = 20
-"""A running job whose worker has not been heard of for this long is run again elsewhere."""
+BEATS = 4
+"""Heartbeats in the time after which a worker that gives none is taken for dead."""
 
 IDLE_SECONDS = 1
 """How long a worker waits for a job before it looks whether it should stop."""
@@ -51,8 +50,10 @@ class ImageWorker(SimpleWorker):
     death_penalty_class = TimerDeathPenalty
     log_result_lifespan = False
 
-    def __init__(self, queue: Queue, name: str, connection: Redis) -> None:
+    def __init__(self, queue: Queue, name: str, connection: Redis, abandoned_after: int) -> None:
         super().__init__([queue], name=name, connection=connection, serializer=queue.serializer)
+        self._abandoned_after = abandoned_after
+        self._beat_seconds = abandoned_after / BEATS
         self._running: tuple[Job, Execution, float] | None = None
         self._next_heartbeat = self._next_suspension_check = 0.0
 
@@ -65,6 +66,19 @@ class ImageWorker(SimpleWorker):
         """Whether a job is running."""
         return self._running is not None
 
+    @property
+    def hung(self) -> str | None:
+        """Id of the running job if it has outlived its time-out so long that nothing will end it.
+
+        Others have taken it over by then.
+        """
+        running = self._running
+        if running is None:
+            return None
+        job, _, started = running
+        late = time.monotonic() - started - (job.timeout or 0)
+        return job.id if late > self._abandoned_after else None
+
     def beat(self) -> None:
         """Tell Redis that the running job is alive, unless it has outlived its time-out.
 
@@ -74,11 +88,11 @@ class ImageWorker(SimpleWorker):
         if running is None:
             return
         job, execution, started = running
-        if time.monotonic() - started > (job.timeout or 0) + HEARTBEAT_SECONDS:
+        if time.monotonic() - started > (job.timeout or 0) + self._beat_seconds:
             return
         with self.connection.pipeline() as pipeline:
             self.heartbeat(pipeline=pipeline)
-            execution.heartbeat(job.started_job_registry, ABANDONED_SECONDS, pipeline=pipeline)
+            execution.heartbeat(job.started_job_registry, self._abandoned_after, pipeline=pipeline)
             pipeline.execute()
 
     def execute_job(self, job: Job, queue: Queue) -> None:
@@ -156,7 +170,7 @@ class ImageWorker(SimpleWorker):
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         now = time.monotonic()
         if now >= self._next_heartbeat:
-            self._next_heartbeat = now + HEARTBEAT_SECONDS
+            self._next_heartbeat = now + self._beat_seconds
             super().heartbeat(pipeline=pipeline)
 
     def check_for_suspension(self, burst: bool) -> None:
@@ -169,7 +183,7 @@ class ImageWorker(SimpleWorker):
         job.ended_at = rq_now()
 
     def get_heartbeat_ttl(self, job: Job) -> int:
-        return ABANDONED_SECONDS
+        return self._abandoned_after
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
