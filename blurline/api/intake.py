@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
+from blurline import metrics, tracing
 from blurline.api.reports import Reports
 from blurline.errors import (
     BlurlineError,
@@ -123,10 +124,12 @@ class Intake:
             options=choice.options,
             owner=choice.owner,
             request_id=subject("request_id"),
+            trace=tracing.context(),
             callback_url=choice.callback_url,
         )
         try:
-            self._originals.put(job_id, header.kind, data)
+            with tracing.span("store original", job_id=job_id):
+                self._originals.put(job_id, header.kind, data)
         except TemporaryError:
             self.forget([spec])
             raise
@@ -151,11 +154,13 @@ class Intake:
         if not specs:
             return []
         try:
-            refused = self._queue.submit(specs)
+            with tracing.span("enqueue", jobs=len(specs)):
+                refused = self._queue.submit(specs)
         except BlurlineError:
             self.forget(specs)
             raise
         self.forget(refused)
+        metrics.SUBMITTED.inc(len(specs) - len(refused))
         withdrawn = {spec.job_id for spec in refused}
         return [spec for spec in specs if spec.job_id not in withdrawn]
 
@@ -181,6 +186,7 @@ class Intake:
             QueueUnavailableError, StoreUnavailableError: nothing was queued.
         """
         batch_id, now = str(uuid4()), time.time()
+        metrics.BATCH_FILES.observe(len(specs))
         try:
             self._records.write_batch(batch_id, _batch(specs, owner), now)
         except TemporaryError:
