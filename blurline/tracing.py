@@ -1,10 +1,11 @@
 """Traces by OpenTelemetry, from the upload of a picture to its stored result.
 
-Off, as they are without `TRACES_URL`, nothing of OpenTelemetry is imported and each call returns at
-once. Spans hold ids of jobs and requests, routes, codes and times. They hold no file names, options
-or addresses, and of an exception its code or class, never its message.
+Off, as they are without `TRACES_URL`, nothing of OpenTelemetry is imported here and each call
+returns at once. Spans hold ids of jobs and requests, routes, codes and times. They hold no file
+names, options or addresses, and of an exception its code or class, never its message.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,6 +14,10 @@ from typing import Any
 from blurline import __version__
 from blurline.errors import SettingsError
 from blurline.settings import Settings
+
+SEND_SECONDS = 3
+"""How long one batch of spans is tried, and so how long a receiver that is away holds up the end of
+a process."""
 
 _provider: Any = None
 _tracer: Any = None
@@ -40,7 +45,10 @@ def start(settings: Settings, service: str) -> None:
         ) from error
     resource = Resource.create({"service.name": service, "service.version": __version__})
     _provider = TracerProvider(resource=resource)
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(settings.traces_url)))
+    exporter = OTLPSpanExporter(settings.traces_url, timeout=SEND_SECONDS)
+    _provider.add_span_processor(BatchSpanProcessor(exporter))
+    # Its warnings hold the receiver's whole URL; its errors say in the end that spans were dropped.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     _tracer = _provider.get_tracer("blurline", __version__)
 
 
