@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,11 @@ def counted(by: float, name: str, **labels: str) -> Iterator[None]:
     assert value(name, **labels) - before == by, name
 
 
-def work_off(settings: Settings, *pictures: bytes) -> None:
+def work_off(settings: Settings, *pictures: bytes, second_looks: float = 0.0) -> None:
     """Run a job for each picture, in this thread."""
     jobs = runner(settings)
+    treatment = replace(jobs._processor.treatment, second_looks=second_looks)
+    jobs._processor = replace(jobs._processor, treatment=treatment)
     queue = JobQueue(connect(settings.redis_url or ""), settings)
     for picture in pictures:
         spec = job_spec(targets=(), pipeline="test", submitted_at=time.time() - 100)
@@ -97,6 +100,16 @@ def test_a_job_that_fails_is_counted_by_the_code_of_its_error(
         counted(0, "blurline_image_redactions_count"),
     ):
         work_off(settings_for(redis_url, tmp_path), small_jpeg[: len(small_jpeg) // 2])
+
+
+def test_a_second_look_is_counted_where_one_was_taken(
+    redis_url: str, tmp_path: Path, small_jpeg: bytes
+) -> None:
+    settings = settings_for(redis_url, tmp_path)
+    with counted(0, "blurline_second_looks_total", outcome="passed"):
+        work_off(settings, small_jpeg)
+    with counted(1, "blurline_second_looks_total", outcome="passed"):
+        work_off(settings, small_jpeg, second_looks=1.0)
 
 
 @pytest.mark.parametrize(

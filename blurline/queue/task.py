@@ -18,6 +18,7 @@ from blurline.jobs.records import Records
 from blurline.queue.jobqueue import RETRY_SECONDS
 from blurline.queue.outbox import Event, Outbox
 from blurline.queue.stats import Stats
+from blurline.treatment.second_look import SecondLook
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,8 @@ def process_image(**message: Any) -> None:
 def _observe(processed: Processed) -> None:
     for stage, seconds in processed.seconds.items():
         metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+    if processed.second_look is not SecondLook.SKIPPED:
+        metrics.SECOND_LOOKS.labels(processed.second_look.value).inc()
     frame = processed.frame
     metrics.REDACTED_RATIO.observe(frame.redacted_share)
     metrics.IMAGE_REDACTIONS.observe(len(frame.redactions or ()))
