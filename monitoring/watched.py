@@ -118,8 +118,13 @@ def wait_until_ready(url: str, what: str) -> None:
 def watched_service(parent: Path) -> Iterator[tuple[Service, Targets]]:
     """A service of two workers, each of whose pictures is looked at again, and what to scrape."""
     port = free_port()
-    others = {"num_workers": WORKERS, "worker_threads": 1, "second_look": 1}
-    with running_service(parent=parent, worker_metrics_port=port, **others) as service:
+    with running_service(
+        parent=parent,
+        num_workers=WORKERS,
+        worker_threads=1,
+        second_look=1,
+        worker_metrics_port=port,
+    ) as service:
         workers = [f"127.0.0.1:{port + number}" for number in range(WORKERS)]
         api = urlsplit(service.stack.url).netloc
         yield service, {"blurline-api": [api], "blurline-worker": workers}

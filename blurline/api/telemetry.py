@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from time import perf_counter
 from typing import Any
 
@@ -136,7 +136,9 @@ class RequestMetrics:
 
         # Who asks how it goes asks often.
         asks = scope["method"] == "GET"
-        span = nullcontext() if asks else tracing.span("request", request_id=subject("request_id"))
+        span: AbstractContextManager[None] = nullcontext()
+        if not asks:
+            span = tracing.span("request", request_id=subject("request_id"))
         try:
             with span:
                 await self._app(scope, receive, watched)

@@ -23,6 +23,6 @@ def redis_memory(redis: Redis) -> RedisMemory:
     Raises:
         QueueUnavailableError: Redis is away, or does not let us ask.
     """
-    told: dict[str, Any] = redis.info("memory")  # type: ignore[assignment]
+    told: dict[str, Any] = redis.info("memory")
     limit = told.get("maxmemory") or told.get("total_system_memory", 0)
     return RedisMemory(int(told["used_memory"]), int(limit))

@@ -1,6 +1,7 @@
 """What the networks find, how sure they are, and whether that changes."""
 
 from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import timeseries
 
 from monitoring.dashboards.panels import RATE, Line, board, graph, mean, quantile
 
@@ -22,7 +23,7 @@ def quality() -> builders.Dashboard:
     return dashboard
 
 
-def _counts() -> tuple[builders.Panel, ...]:
+def _counts() -> tuple[timeseries.Panel, ...]:
     none = f'sum(rate({REGIONS}_bucket{{le="0.0"}}[{RATE}])) / sum(rate({REGIONS}_count[{RATE}]))'
     return (
         graph(
@@ -53,7 +54,7 @@ def _counts() -> tuple[builders.Panel, ...]:
     )
 
 
-def _confidences() -> tuple[builders.Panel, ...]:
+def _confidences() -> tuple[timeseries.Panel, ...]:
     redacted = "blurline_redaction_confidence"
     return (
         graph(
@@ -87,7 +88,7 @@ def _confidences() -> tuple[builders.Panel, ...]:
     )
 
 
-def _areas() -> tuple[builders.Panel, ...]:
+def _areas() -> tuple[timeseries.Panel, ...]:
     area = "blurline_image_redacted_ratio"
     return (
         graph(
