@@ -13,16 +13,18 @@ from monitoring.dashboards.quality import quality
 from monitoring.dashboards.workers import workers
 
 FOLDER = Path(__file__).parent.parent / "grafana" / "dashboards"
+NAMES = ("overview", "pipeline", "workers", "quality")
 
 
 def pages() -> dict[str, str]:
     """The content of each file by its name."""
-    built = (overview().build(), pipeline().build(), workers().build(), quality().build())
-    for one in built:
+    boards = (overview(), pipeline(), workers(), quality())
+    built = dict(zip(NAMES, (one.build() for one in boards), strict=True))
+    for one in built.values():
         # The library leaves numbers out, by which links lead to a panel.
         for number, panel in enumerate(one.panels or (), start=1):
             panel.id_val = number
-    return {f"{one.uid.removeprefix('blurline-')}.json": _text(one) for one in built}
+    return {f"{name}.json": _text(one) for name, one in built.items()}
 
 
 def panels_of(page: str) -> Iterator[dict[str, Any]]:
