@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +82,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     ):
         started = time.time()
         batcher = Batcher(Echo(), max_size=4, max_delay=0.001, name="echo")
-        for _ in range(3):
-            batcher.infer(np.zeros((8, 8, 3), np.uint8))
-            time.sleep(1.5)
+        with ThreadPoolExecutor(1) as thread:
+            driven = thread.submit(drive, service, RUN_SECONDS)
+            while not driven.done():
+                batcher.infer(np.zeros((8, 8, 3), np.uint8))
+                time.sleep(1)
+            driven.result()
         batcher.close()
-        drive(service, RUN_SECONDS)
         yield Run(server, started, time.time())
 
 
@@ -121,7 +124,8 @@ def test_every_rule_is_evaluated_and_nothing_fires_while_all_is_well(run: Run) -
     rules = [rule for group in groups for rule in group["rules"]]
     assert {rule["name"] for rule in rules} == recorded() | set(alerts())
     assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
-    assert [one["labels"]["alertname"] for one in run.server.ask("alerts")["alerts"]] == []
+    found = run.server.ask("alerts")["alerts"]
+    assert [one["labels"]["alertname"] for one in found if one["state"] == "firing"] == []
 
 
 def test_everything_that_is_recorded_has_values(run: Run) -> None:
