@@ -23,6 +23,8 @@ FOLDER = Path(__file__).parent
 PROGRAM = "prometheus"
 READY_SECONDS = 30
 WORKERS = 2
+PAUSE_SECONDS = 0.6
+"""Between uploads; a slow machine shall not be busy with them for long after the last one."""
 
 Targets = Mapping[str, Sequence[str]]
 """Addresses to scrape, by the name of the job."""
@@ -140,12 +142,12 @@ def drive(service: Service, seconds: float) -> None:
         for number in range(1_000_000):
             if time.monotonic() > ends:
                 break
-            single = form([broken if number % 40 == 5 else photos[number % 16]], batch=False)
+            single = form([broken if number % 20 == 5 else photos[number % 16]], batch=False)
             (job_id,) = client.upload(single, batch=False)
             client.get(f"/status/{job_id}")
             if number % 30 == 10:
                 client.upload(batch, batch=True)
-            time.sleep(0.15)
+            time.sleep(PAUSE_SECONDS)
         _settle(client)
 
 
