@@ -27,7 +27,7 @@ ENDINGS = {
     "summary": ("_sum", "_count"),
     "gauge": ("",),
 }
-LONG_ONES = {"budgets.yml", "budgets-slow.yml"}
+QUICK_ONES = {"recording.yml"}
 
 
 @cache
@@ -157,7 +157,9 @@ def test_prometheus_takes_its_configuration() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=[pytest.mark.long] if path.name in LONG_ONES else [], id=path.name)
+        pytest.param(
+            path, marks=[pytest.mark.long] if path.name not in QUICK_ONES else [], id=path.name
+        )
         for path in RULE_TESTS
     ],
 )
