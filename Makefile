@@ -16,7 +16,7 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check format docs lock clean
+.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check format docs dashboards lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -69,11 +69,14 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
 	$(BIN)/python -m bench.leaks
 
-check: $(INSTALLED) ## lint, format check, strict types, known vulnerabilities of what is pinned
+check: $(INSTALLED) ## lint, types, known vulnerabilities; the monitoring where its tools are installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.audit_dependencies
+	if command -v promtool; then promtool check config monitoring/prometheus.yml && \
+		promtool test rules monitoring/tests/*.yml; fi
+	if command -v amtool; then amtool check-config monitoring/alertmanager.yml; fi
 
 format: $(INSTALLED) ## bring the code into the one format
 	$(BIN)/ruff check --fix .
@@ -81,6 +84,9 @@ format: $(INSTALLED) ## bring the code into the one format
 
 docs: $(INSTALLED) ## write the generated documents anew
 	$(BIN)/python -m blurline.settings
+
+dashboards: $(INSTALLED) ## write Grafana's dashboards anew
+	$(BIN)/python -m monitoring.dashboards
 
 lock: ## write constraints.txt anew: the newest versions that pyproject.toml allows
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

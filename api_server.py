@@ -5,6 +5,7 @@ Without settings it looks for Redis on this machine and keeps pictures in a loca
 
 import resource
 
+from blurline import tracing
 from blurline.api.app import create_app
 from blurline.errors import SettingsError
 from blurline.log import configure_logging
@@ -17,6 +18,7 @@ resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 try:
     settings = load_settings()
     configure_logging(settings)
+    tracing.start(settings, "blurline-api")
     app = create_app(settings, pipelines(settings))
 except SettingsError as error:
     raise SystemExit(f"blurline: {error}") from error

@@ -4,6 +4,7 @@ It loads the networks once and takes jobs until SIGTERM or SIGINT, upon which it
 that are running and leaves. Start as many as the queue needs.
 """
 
+from blurline import tracing
 from blurline.errors import BlurlineError
 from blurline.log import configure_logging
 from blurline.queue.service import run_worker
@@ -16,7 +17,9 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings)
+        tracing.start(settings, "blurline-worker")
         run_worker(settings, pipelines(settings))
+        tracing.stop()
     except BlurlineError as error:
         raise SystemExit(f"blurline: {error}") from error
 

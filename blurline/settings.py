@@ -369,7 +369,18 @@ class Settings(BaseSettings):
         "auto", description="Arithmetic of CPU networks; auto: bf16 where the CPU has it."
     )
     worker_metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port of a worker's own `/metrics`; 0: none."
+        0,
+        ge=0,
+        le=65535,
+        description="Port of a worker's own `/metrics`; 0: none. Of several workers that "
+        "`blurline up` starts, each one has the next port.",
+    )
+    traces_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="OTLP/HTTP receiver that traces go to, such as "
+        "`http://collector:4318/v1/traces`; needs the extra `otel`. Without it there are none. See "
+        "[monitoring](monitoring.md).",
     )
     webhook_secret: str | None = Field(
         None,

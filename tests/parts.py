@@ -20,6 +20,7 @@ from uuid import uuid4
 import cv2
 import httpx
 import numpy as np
+import pytest
 import uvicorn
 from PIL import Image
 from redis import Redis
@@ -205,6 +206,16 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
     assert set(content["error"]) == {"code", "message"}, content
     assert content["error"]["message"]
     return answer.status_code, content["error"]["code"]
+
+
+def run_tool(name: str, *arguments: str | Path) -> str:
+    """What a program says that may not be installed; its complaints fail the test."""
+    tool = shutil.which(name)
+    if tool is None:
+        pytest.skip(f"{name} is not installed")
+    done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -27,12 +27,16 @@ QUEUE = {
     "oldest_age_seconds",
     "estimated_seconds",
 }
-FAMILIES = {
-    metric.name: metric.documentation
-    for name in metrics.__all__
-    if hasattr(collector := getattr(metrics, name), "collect") and name != "REGISTRY"
-    for metric in collector.collect()
-} | metrics.SHARED
+FAMILIES = (
+    {
+        metric.name: metric.documentation
+        for name in metrics.__all__
+        if hasattr(collector := getattr(metrics, name), "collect") and name != "REGISTRY"
+        for metric in collector.collect()
+    }
+    | metrics.SHARED
+    | metrics.MACHINE
+)
 """Name and meaning of each metric of our own."""
 
 MARK = "unmistakable-name"

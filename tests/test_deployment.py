@@ -1,38 +1,35 @@
-"""What the files beside the package promise: images, manifests, monitoring."""
+"""What the files beside the package promise: images, manifests, load tests."""
 
+import importlib.util
 import json
 import re
 import shlex
-import shutil
 import subprocess
+import sys
 import tomllib
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import REGISTRY
 from rq import Queue
 
-from blurline import __version__, metrics
+from blurline import __version__
 from blurline.settings import Settings
+from tests.parts import ROOT, run_tool
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
-ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "Dockerfile"
 PROMETHEUS = ROOT / "monitoring/prometheus.yml"
-ALERTS = ROOT / "monitoring/alerts.yml"
-DASHBOARD = ROOT / "monitoring/grafana/dashboards/overview.json"
+LOAD_TESTS = ROOT / "load-tests"
 
 TARGETS = ("api", "worker")
 KEYS = ("MASTER_KEY_FILE", "SIGNING_KEY")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 SETTINGS = {name.upper() for name in Settings.model_fields}
 REDIS_FLAGS = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec"}
-SHARED_COUNTERS = {"blurline_images"}
 CUSTOM_KINDS = {"ScaledObject"}
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<text>[^}]*))?\}")
 
@@ -106,36 +103,6 @@ def compose_environment(service: str) -> dict[str, str]:
 def pod_environment(workload: str) -> dict[str, str]:
     given = {entry["name"]: entry["value"] for entry in container(workload).get("env", [])}
     return {**resource("ConfigMap", "blurline")["data"], **given}
-
-
-def expressions() -> Iterator[str]:
-    """Every PromQL expression of the alerts and of the dashboard."""
-    for group in yaml.safe_load(ALERTS.read_text())["groups"]:
-        yield from (rule["expr"] for rule in group["rules"])
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
-        yield from (target["expr"] for target in panel["targets"])
-
-
-def series() -> set[str]:
-    """The name of every time series that the API and the workers offer."""
-    endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-    own = {
-        metric.name + ending
-        for metric in REGISTRY.collect()
-        for ending in endings.get(metric.type, ())
-        if metric.name.startswith("blurline_")
-    }
-    shared = {name + "_total" if name in SHARED_COUNTERS else name for name in set(metrics.SHARED)}
-    return own | shared
-
-
-def run_tool(name: str, *arguments: str | Path) -> None:
-    """Runs a checker that may not be installed; its complaints fail the test."""
-    tool = shutil.which(name)
-    if tool is None:
-        pytest.skip(f"{name} is not installed")
-    done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # Images
@@ -402,92 +369,27 @@ def test_prometheus_scrapes_the_ports_that_are_served() -> None:
         assert pods()[target]["metadata"]["annotations"]["prometheus.io/port"] == port
         assert "monitoring" in compose()["services"][target]["networks"]
     assert image_environment("worker")["WORKER_METRICS_PORT"] == instructions("worker", "EXPOSE")[0]
-    assert [PROMETHEUS.parent / name for name in config["rule_files"]] == [ALERTS]
 
 
-def test_every_alert_says_how_bad_and_what_it_means() -> None:
-    (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
-    for rule in group["rules"]:
-        assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
-        assert rule["labels"]["severity"] in {"warning", "critical"}
-        assert set(rule["annotations"]) == {"summary", "description"}
+# Load tests
 
 
-def test_alerts_and_dashboard_read_only_metrics_that_exist() -> None:
-    used = {name for text in expressions() for name in re.findall(r"blurline_\w+", text)}
-    assert used
-    assert used <= series()
+def test_locust_file_has_a_user_and_makes_photos_of_its_own() -> None:
+    # In a process of its own, because importing locust rewires the standard library for gevent.
+    if importlib.util.find_spec("locust") is None:
+        pytest.skip("locust is not installed")
+    code = (
+        "import io, locustfile; from PIL import Image; "
+        "image = Image.open(io.BytesIO(locustfile.photo(1))); "
+        "print(locustfile.Uploader.abstract, image.format, *image.size)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=LOAD_TESTS, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["False", "JPEG", "1280", "720"], done.stderr
 
 
-def test_dashboard_is_provisioned_with_its_data_source() -> None:
-    provisioning = ROOT / "monitoring/grafana/provisioning"
-    sources = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())
-    providers = yaml.safe_load((provisioning / "dashboards/dashboards.yml").read_text())
-    mounts = compose()["services"]["grafana"]["volumes"]
-    folder = providers["providers"][0]["options"]["path"]
-    assert f"./monitoring/grafana/dashboards:{folder}:ro" in mounts
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    known = {source["uid"] for source in sources["datasources"]}
-    assert {panel["datasource"]["uid"] for panel in panels} <= known
-
-
-def test_prometheus_takes_its_configuration() -> None:
-    run_tool("promtool", "check", "config", PROMETHEUS)
-
-
-def test_prometheus_understands_every_expression(tmp_path: Path) -> None:
-    rules = [
-        {"record": f"expression:{number}", "expr": text.replace("$__rate_interval", "1m")}
-        for number, text in enumerate(expressions())
-    ]
-    path = tmp_path / "rules.yml"
-    path.write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
-    run_tool("promtool", "check", "rules", path)
-
-
-HEALTHY = {
-    'up{job="blurline-api",instance="1"}': "1",
-    'blurline_worker_processes{instance="1"}': "2",
-    'blurline_queue_depth{instance="1"}': "700",
-    'blurline_queue_oldest_age_seconds{instance="1"}': "60",
-    'blurline_images_total{outcome="completed",instance="1"}': "0+600",
-    'blurline_images_total{outcome="failed",instance="1"}': "0+6",
-    'blurline_http_requests_total{status="202",instance="1"}': "0+600",
-}
-TROUBLES: dict[str, dict[str, str]] = {
-    "": {},
-    "BlurlineApiDown": {'up{job="blurline-api",instance="1"}': "0"},
-    "BlurlineNoWorker": {'blurline_worker_processes{instance="1"}': "0"},
-    "BlurlineQueueNearlyFull": {'blurline_queue_depth{instance="2"}': "801"},
-    "BlurlineUploadsRefused": {'blurline_http_requests_total{status="429"}': "0+60"},
-    "BlurlineOldestJobWaitsLong": {'blurline_queue_oldest_age_seconds{instance="2"}': "121"},
-    "BlurlineJobsFail": {'blurline_images_total{outcome="failed",instance="1"}': "0+60"},
-}
-
-
-def test_each_trouble_raises_its_alert_and_no_other(tmp_path: Path) -> None:
-    (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
-    assert {rule["alert"] for rule in group["rules"]} == set(TROUBLES) - {""}
-    tests = [
-        {
-            "interval": "1m",
-            "input_series": [
-                {"series": name, "values": f"{value if '+' in value else value + '+0'}x20"}
-                for name, value in {**HEALTHY, **trouble}.items()
-            ],
-            "promql_expr_test": [
-                {
-                    "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
-                    "eval_time": "15m",
-                    "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1}]
-                    if alert
-                    else [],
-                }
-            ],
-        }
-        for alert, trouble in TROUBLES.items()
-    ]
-    path = tmp_path / "tests.yml"
-    path.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "tests": tests}))
-    run_tool("promtool", "test", "rules", path)
+def test_k6_reads_its_script(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"\xff\xd8")
+    run_tool("k6", "inspect", "-e", f"PHOTO={photo}", LOAD_TESTS / "load-test.js")

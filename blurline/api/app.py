@@ -7,10 +7,10 @@ from itertools import starmap
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 
-from blurline import __version__, metrics
+from blurline import __version__
 from blurline.access.admission import open_admission
 from blurline.access.caller import Caller
 from blurline.access.rate import RateLimit
@@ -53,7 +53,7 @@ from blurline.api.schemas import (
     UploadAnswer,
 )
 from blurline.api.spool import Spool, SpooledFile
-from blurline.api.telemetry import RequestMetrics, SharedCollector
+from blurline.api.telemetry import Page, RequestMetrics, SharedCollector, traced_life
 from blurline.audit import AuditTrail
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.header import Limits, limits_of, too_many_bytes
@@ -118,8 +118,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     deletion = Deletion(store, originals, records, queue, trail, key)
     original_desk = OriginalDesk(reports, records, originals, trail)
     direct = Direct(intake, places, records, store, deletion, settings.blur_wait)
-    shared = CollectorRegistry()
-    shared.register(SharedCollector(reports, stats, presence))
+    page = Page(settings, SharedCollector(redis, reports, stats, presence))
 
     app = FastAPI(
         title="blurline",
@@ -127,6 +126,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         summary="Blurs faces and number plates in pictures, then lists the objects that are left.",
         description="Upload pictures, ask how they go, fetch the blurred ones. Every error has "
         'the shape `{"error": {"code", "message"}}`.',
+        lifespan=traced_life,
         docs_url=None,
         redoc_url=None,
     )
@@ -340,8 +340,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         responses=guarded(),
     )
     def prometheus(caller: Watcher) -> Response:
-        page = generate_latest(metrics.REGISTRY) + generate_latest(shared)
-        return Response(page, media_type=CONTENT_TYPE_LATEST)
+        return Response(page.text(), media_type=CONTENT_TYPE_LATEST)
 
     describe_errors_in_our_shape(app)
     return app

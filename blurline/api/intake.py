@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
-from blurline import metrics
+from blurline import metrics, tracing
 from blurline.api.earlier import Earlier, Standing
 from blurline.api.errors import RequestError
 from blurline.api.identity import Choice, Identity, digest_of
@@ -179,7 +179,8 @@ class Intake:
         """
         if not specs:
             return []
-        places = self._queue.submit(specs)
+        with tracing.span("enqueue", jobs=len(specs)):
+            places = self._queue.submit(specs)
         self.forget([s for s, place in zip(specs, places, strict=True) if not place.taken])
         metrics.UPLOADS.labels("taken").inc(sum(place.taken for place in places))
         return places
@@ -225,6 +226,7 @@ class Intake:
         """
         now = time.time()
         jobs = [entry.spec.job_id for entry in entries if entry.taken]
+        metrics.BATCH_FILES.observe(len(jobs))
         replayed = {entry.spec.job_id for entry in entries if entry.replayed}
         stored = {entry.spec.job_id: entry.spec for entry in entries if entry.stored}
         fresh = [spec for job_id, spec in stored.items() if job_id not in replayed]
@@ -304,7 +306,8 @@ class Intake:
 
     def _store(self, spec: JobSpec, data: bytes) -> None:
         try:
-            self._originals.put(spec.job_id, spec.kind, data, spec.to_order())
+            with tracing.span("store original", job_id=spec.job_id):
+                self._originals.put(spec.job_id, spec.kind, data, spec.to_order())
         except TemporaryError:
             self.forget([spec])
             raise
@@ -322,5 +325,6 @@ def _spec(job_id: str, kind: Kind, filename: str, size: int, choice: Choice) -> 
         options=choice.options,
         owner=choice.owner,
         request_id=subject("request_id"),
+        trace=tracing.context(),
         callback_url=choice.callback_url,
     )

@@ -1,21 +1,36 @@
 """The API's Prometheus metrics: its own requests, and what all processes share through Redis."""
 
 import logging
-from collections.abc import Iterator
+import multiprocessing
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from time import perf_counter
+from typing import Any
 
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from redis import Redis
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blurline import metrics
+from blurline import metrics, tracing
 from blurline.api.reports import Reports
 from blurline.errors import TemporaryError
+from blurline.log import subject
+from blurline.machine import MachineCollector, folders_of
 from blurline.queue.presence import Presence
+from blurline.queue.server import redis_memory
 from blurline.queue.stats import Stats
+from blurline.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Words that may stand in a metric; a caller can send any other."""
+
+COMMON_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which several API processes count together; the name is that of
+Prometheus' library, which reads it when it is imported."""
 
 ERROR = 400
 """Statuses from here on say that a request failed."""
@@ -26,7 +41,8 @@ log = logging.getLogger(__name__)
 class SharedCollector(Collector):
     """Reads queue, totals and workers when it is asked; silent while Redis is away."""
 
-    def __init__(self, reports: Reports, stats: Stats, presence: Presence) -> None:
+    def __init__(self, redis: Redis, reports: Reports, stats: Stats, presence: Presence) -> None:
+        self._redis = redis
         self._reports = reports
         self._stats = stats
         self._presence = presence
@@ -46,21 +62,61 @@ class SharedCollector(Collector):
         yield images
         values = {
             "blurline_queue_depth": queue.depth,
+            "blurline_queue_capacity": queue.capacity,
             "blurline_queue_processing": queue.processing,
             "blurline_queue_oldest_age_seconds": queue.oldest_age_seconds,
-            "blurline_queue_estimated_seconds": queue.estimated_seconds or 0.0,
+            "blurline_queue_estimated_seconds": queue.estimated_seconds,
             "blurline_worker_processes": len(workers),
+            "blurline_worker_threads": sum(worker.threads for worker in workers),
+            "blurline_worker_threads_busy": sum(worker.busy for worker in workers),
         }
+        # A Redis of others may not let us ask for its memory.
+        with suppress(TemporaryError):
+            memory = redis_memory(self._redis)
+            values["blurline_redis_memory_bytes"] = memory.used
+            values["blurline_redis_memory_limit_bytes"] = memory.limit
         for name, value in values.items():
-            yield GaugeMetricFamily(name, metrics.SHARED[name], value=value)
+            if value is not None:
+                yield GaugeMetricFamily(name, metrics.SHARED[name], value=value)
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering does not ask Redis."""
         return []
 
 
+class Page:
+    """What `/metrics` answers: this API's own counts, and what is read when it is asked."""
+
+    def __init__(self, settings: Settings, shared: Collector) -> None:
+        self._asked = CollectorRegistry()
+        self._asked.register(shared)
+        self._asked.register(MachineCollector(folders_of(settings.data_dir)))
+        if COMMON_FOLDER not in os.environ and multiprocessing.parent_process() is not None:
+            log.warning(
+                "one of several API processes counts for itself alone: set %s", COMMON_FOLDER
+            )
+
+    def text(self) -> bytes:
+        """The page in Prometheus' text format; of all processes that share `COMMON_FOLDER`."""
+        own = metrics.REGISTRY
+        if COMMON_FOLDER in os.environ:
+            own = CollectorRegistry()
+            MultiProcessCollector(own)  # type: ignore[no-untyped-call]
+        return generate_latest(own) + generate_latest(self._asked)
+
+
+@asynccontextmanager
+async def traced_life(_app: Any) -> AsyncIterator[None]:
+    """The life of an API process, at whose end the last spans are sent."""
+    yield
+    tracing.stop()
+
+
 class RequestMetrics:
-    """ASGI middleware that counts, times and logs requests by route, never by path."""
+    """ASGI middleware that counts, times and logs requests by route, never by path.
+
+    Those that change something are spans too.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -78,15 +134,27 @@ class RequestMetrics:
                 status = message["status"]
             await send(message)
 
+        # Who asks how it goes asks often.
+        asks = scope["method"] == "GET"
+        span: AbstractContextManager[None] = nullcontext()
+        if not asks:
+            span = tracing.span("request", request_id=subject("request_id"))
         try:
-            await self._app(scope, receive, watched)
+            with span:
+                await self._app(scope, receive, watched)
+                if not asks:
+                    tracing.note(" ".join(_known(scope)), status=status)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
-            known = route != "unmatched" and scope["method"] in METHODS
-            method = scope["method"] if known else "any"
+            method, route = _known(scope)
             metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc()
             seconds = perf_counter() - started
             metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
-            # Who asks how it goes asks often.
-            level = logging.DEBUG if method == "GET" and status < ERROR else logging.INFO
+            level = logging.DEBUG if asks and status < ERROR else logging.INFO
             log.log(level, "%s %s: %d in %.3f s", method, route, status, seconds)
+
+
+def _known(scope: Scope) -> tuple[str, str]:
+    """Method and route of a request; what a caller made up is `any` and `unmatched`."""
+    route = getattr(scope.get("route"), "path", "unmatched")
+    known = route != "unmatched" and scope["method"] in METHODS
+    return scope["method"] if known else "any", route

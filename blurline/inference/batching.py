@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from blurline import metrics
 from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Network, Outputs, Size
 
@@ -36,17 +37,21 @@ class Batcher:
     holds other jobs' pictures.
     """
 
-    def __init__(self, network: Network, *, max_size: int, max_delay: float) -> None:
+    def __init__(
+        self, network: Network, *, max_size: int, max_delay: float, name: str = "network"
+    ) -> None:
         """Start the thread.
 
         Args:
             network: what is run; only this batcher's thread runs it.
             max_size: most pictures in a batch, at least 1. The network may want fewer.
             max_delay: seconds for which a picture waits for company, from 0.
+            name: what the network is called in metrics.
         """
         self._network = network
         self._max_size = min(max_size, network.largest_batch or max_size)
         self._max_delay = max_delay
+        self._sizes = metrics.BATCH_SIZE.labels(name)
         # Never holds an empty line, so that each line has a first picture.
         self._waiting: dict[Size, deque[_Call]] = {}
         self._changed = threading.Condition()
@@ -170,4 +175,5 @@ class Batcher:
         if any(len(values) != len(batch) for values in outputs.values()):
             # Nobody could tell whose faces these are.
             raise RuntimeError("the network does not answer for each picture")
+        self._sizes.observe(len(batch))
         return outputs

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from time import perf_counter
 
 import numpy as np
 
+from blurline import metrics
 from blurline.geometry import clip
 from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Engine
@@ -102,7 +104,10 @@ class Detector:
 
     def _infer(self, network_input: Pixels, threshold: float) -> Candidates:
         height, width = network_input.shape[:2]
-        return self.head(self.engine.infer(network_input), height, width, threshold)
+        started = perf_counter()
+        outputs = self.engine.infer(network_input)
+        metrics.INFERENCE_SECONDS.labels(self.name).observe(perf_counter() - started)
+        return self.head(outputs, height, width, threshold)
 
 
 Detectors = Mapping[str, Detector]

@@ -32,7 +32,7 @@ class JobSpec:
 
     `submitted_at` is in seconds since the epoch, `file_size` in bytes. `owner` is the id of the
     caller that handed it in, None where nobody was asked. `request_id` is of the request that did
-    so, for the log; `callback_url` is where the job's end is reported to.
+    so, for the log, and `trace` its span; `callback_url` is where the job's end is reported to.
     """
 
     job_id: str
@@ -45,6 +45,7 @@ class JobSpec:
     options: Options
     owner: str | None = None
     request_id: str = ""
+    trace: str = ""
     callback_url: str | None = None
 
     def to_message(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault
+from blurline.treatment.second_look import SecondLook
 from blurline.treatment.treatment import Stopwatch, Treatment
 
 JSON = "application/json"
@@ -28,11 +29,13 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """A picture that is done: the record to commit, the frame, and wall-clock seconds a stage."""
+    """A picture that is done: the record to commit, the frame, wall-clock seconds a stage, and how
+    the picture was checked."""
 
     record: JobRecord
     frame: Frame
     seconds: Mapping[str, float]
+    second_look: SecondLook
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Processor:
             "height": height,
         }
         record = completed(spec, results, time.time())
-        return Processed(record, treated.frame, watch.seconds)
+        return Processed(record, treated.frame, watch.seconds, treated.second_look)
 
     def withdraw(self, spec: JobSpec) -> None:
         """Remove what `process` wrote, of a job that was deleted meanwhile."""

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Literal
 
 import cv2
 from threadpoolctl import threadpool_limits
 
+from blurline import metrics
 from blurline.errors import ModelError
 from blurline.inference.batching import Batcher
 from blurline.inference.detector import Detector
@@ -75,6 +77,7 @@ def load_detector(model: Model, inference: Inference) -> Detector:
         ModelError: its file is not in the cache, not unchanged, or not readable, or the device
             that the settings name is not there.
     """
+    started = perf_counter()
     path = _file(model, inference.model_dir)
     engine = _engine(model, path, inference)
     labels = model.labels or engine.labels
@@ -93,12 +96,14 @@ def load_detector(model: Model, inference: Inference) -> Detector:
         detector.warm_up()
     except (ValueError, KeyError, IndexError, RuntimeError) as error:
         raise ModelError(f"{path.name} does not answer as a {model.head} network does") from error
+    metrics.MODEL_INFO.labels(detector.name, detector.sha256[:12]).set(1)
+    metrics.MODEL_LOAD_SECONDS.labels(detector.name).set(perf_counter() - started)
     return detector
 
 
 def _engine(model: Model, path: Path, inference: Inference) -> Engine:
     if path.suffix == ".pt":
-        return _torch_engine(path, inference)
+        return _torch_engine(model.name, path, inference)
     device = inference.device
     if device == "auto":
         device = "cuda" if cuda_is_here() else "cpu"
@@ -123,18 +128,19 @@ def _engine(model: Model, path: Path, inference: Inference) -> Engine:
         any_size=any_size,
         outputs=model.outputs,
     )
-    return _batched(network, inference.max_batch_size, inference)
+    return _batched(model.name, network, inference.max_batch_size, inference)
 
 
-def _torch_engine(path: Path, inference: Inference) -> Engine:
+def _torch_engine(name: str, path: Path, inference: Inference) -> Engine:
     """A batcher even on a CPU, where a batch gains nothing, since calls must not overlap."""
     device = "cuda" if inference.device == "tensorrt" else inference.device
     network = TorchNetwork(path, device=device)
-    return _batched(network, inference.max_batch_size if network.on_gpu else 1, inference)
+    max_size = inference.max_batch_size if network.on_gpu else 1
+    return _batched(name, network, max_size, inference)
 
 
-def _batched(network: Network, max_size: int, inference: Inference) -> Batcher:
-    return Batcher(network, max_size=max_size, max_delay=inference.max_queue_delay)
+def _batched(name: str, network: Network, max_size: int, inference: Inference) -> Batcher:
+    return Batcher(network, max_size=max_size, max_delay=inference.max_queue_delay, name=name)
 
 
 def _file(model: Model, folder: Path) -> Path:

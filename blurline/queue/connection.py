@@ -8,6 +8,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from blurline import metrics
 from blurline.errors import QueueUnavailableError, SettingsError
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -39,8 +40,9 @@ def connect(url: str) -> Redis:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turns Redis' errors into `QueueUnavailableError`; also a decorator."""
+    """Turns Redis' errors into `QueueUnavailableError` and counts them; also a decorator."""
     try:
         yield
     except RedisError as error:
+        metrics.REDIS_ERRORS.inc()
         raise QueueUnavailableError("the queue does not answer") from error

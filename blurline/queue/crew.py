@@ -11,6 +11,7 @@ import psutil
 from redis.exceptions import RedisError
 from rq import Queue
 
+from blurline import metrics
 from blurline.errors import BlurlineError
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import rq_queue
@@ -111,6 +112,7 @@ class Crew:
                     worker.stop()
                 worker.work(logging_level="WARNING")
             except RedisError as error:
+                metrics.REDIS_ERRORS.inc()
                 log.warning("worker %s: Redis is away (%s)", self.name, type(error).__name__)
             except Exception:
                 # A thread that ends is never replaced.
@@ -148,6 +150,7 @@ class Crew:
                     next_report = now + REPORT_SECONDS
                     presence.report(self._report())
             except RedisError as error:
+                metrics.REDIS_ERRORS.inc()
                 log.debug("worker %s: Redis is away (%s)", self.name, type(error).__name__)
             time.sleep(TICK_SECONDS)
         try:

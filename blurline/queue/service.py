@@ -11,11 +11,13 @@ from types import FrameType
 
 from prometheus_client import start_http_server
 
+from blurline import metrics
 from blurline.certificate.signing import load_signing_key
 from blurline.errors import ModelError, ModelMissingError
 from blurline.imaging.header import limits_of
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Records
+from blurline.machine import MachineCollector, folders_of
 from blurline.models.load import Inference, load_detectors
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.crew import Crew, usable_cores
@@ -86,6 +88,7 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     if settings.worker_metrics_port:
+        metrics.REGISTRY.register(MachineCollector(folders_of(settings.data_dir)))
         start_http_server(settings.worker_metrics_port)
     crew.run()
 

@@ -5,7 +5,7 @@ import time
 from contextvars import ContextVar
 from typing import Any, TypeGuard
 
-from blurline import metrics
+from blurline import metrics, tracing
 from blurline.errors import (
     BlurlineError,
     OriginalMissingError,
@@ -18,6 +18,7 @@ from blurline.jobs.records import Records
 from blurline.queue.jobqueue import RETRY_SECONDS
 from blurline.queue.outbox import Event, Outbox
 from blurline.queue.stats import Stats
+from blurline.treatment.second_look import SecondLook
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ class JobRunner:
             else:
                 metrics.JOBS.labels("retried").inc()
             raise
-        if self._commit(processed.record):
+        with tracing.span("commit"):
+            won = self._commit(processed.record)
+        if won:
             self._processor.originals.job_ended(spec.job_id, spec.kind)
             _observe(processed)
             self._tell(spec, processed.record)
@@ -109,6 +112,10 @@ class JobRunner:
         won = self._records.commit(record)
         if won:
             metrics.JOBS.labels(record.status.value).inc()
+            seconds = max(0.0, record.updated_at - record.submitted_at)
+            metrics.JOB_SECONDS.labels(record.status.value).observe(seconds)
+            if record.error:
+                metrics.JOB_FAILURES.labels(record.error.code).inc()
             why = f" ({record.error.code})" if record.error else ""
             log.info("job %s: %s%s", record.job_id, record.status, why)
         return won
@@ -127,19 +134,36 @@ RETRIES_LEFT: ContextVar[int] = ContextVar("RETRIES_LEFT")
 """How many tries the job of this worker thread has left; set by `blurline.queue.worker`."""
 
 
+WAITED: ContextVar[float] = ContextVar("WAITED", default=0.0)
+"""Seconds that this worker thread's job waited in the queue; set by `blurline.queue.worker`."""
+
+
 def process_image(**message: Any) -> None:
     """Run one job. rq finds this function by its name; only blurline's own workers can run it."""
     retries_left = RETRIES_LEFT.get()
     first_try = retries_left == len(RETRY_SECONDS)
     spec = JobSpec.from_message(message)
-    with metrics.JOBS_RUNNING.track_inprogress():
-        RUNNER.get().run(spec, first_try=first_try, last_try=retries_left == 0)
+    waited = WAITED.get()
+    metrics.WAIT_SECONDS.observe(waited)
+    with metrics.JOBS_RUNNING.track_inprogress(), tracing.continued(spec.trace):
+        if spec.trace:
+            tracing.lap("wait", waited)
+        tries_before = len(RETRY_SECONDS) - retries_left
+        with tracing.span("job", job_id=spec.job_id, tries_before=tries_before):
+            RUNNER.get().run(spec, first_try=first_try, last_try=retries_left == 0)
 
 
 def _observe(processed: Processed) -> None:
     for stage, seconds in processed.seconds.items():
         metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-    for redaction in processed.frame.redactions or ():
-        metrics.REDACTIONS.labels(redaction.target).inc()
-    for detection in processed.frame.detections or ():
-        metrics.DETECTIONS.labels(detection.label).inc()
+    if processed.second_look is not SecondLook.SKIPPED:
+        metrics.SECOND_LOOKS.labels(processed.second_look.value).inc()
+    frame = processed.frame
+    metrics.REDACTED_RATIO.observe(frame.redacted_share)
+    metrics.IMAGE_REDACTIONS.observe(len(frame.redactions or ()))
+    for redaction in frame.redactions or ():
+        metrics.REDACTIONS.labels(redaction.target).observe(redaction.confidence)
+    if frame.detections is not None:
+        metrics.IMAGE_DETECTIONS.observe(len(frame.detections))
+    for detection in frame.detections or ():
+        metrics.DETECTIONS.labels(detection.label).observe(detection.confidence)

@@ -18,7 +18,7 @@ from rq.utils import utcformat
 from rq.worker import WorkerStatus
 
 from blurline.log import about, outline
-from blurline.queue.task import RETRIES_LEFT, is_final
+from blurline.queue.task import RETRIES_LEFT, WAITED, is_final
 
 BEATS = 4
 """Heartbeats in the time after which a worker that gives none is taken for dead."""
@@ -33,8 +33,10 @@ class ImageJob(Job):
     """A job of rq whose `perform` runs the task and asks Redis for nothing."""
 
     def perform(self) -> Any:
-        """Run the task, which learns how many tries are left."""
+        """Run the task, which learns how many tries are left and how long the job has waited."""
         RETRIES_LEFT.set(self.retries_left or 0)
+        now = rq_now()
+        WAITED.set(max(0.0, (now - (self.enqueued_at or now)).total_seconds()))
         return self._execute()
 
 

@@ -108,7 +108,12 @@ def _api(listener: socket.socket, environment: dict[str, str]) -> Program:
 def _worker(number: int, settings: Settings, environment: dict[str, str]) -> Program:
     stop_seconds = settings.job_timeout + DRAIN_SECONDS
     command = [sys.executable, "-m", "worker"]
-    return Program(f"worker {number + 1}", command, environment, stop_seconds=stop_seconds)
+    # All are on one machine, where each needs a port of its own.
+    port = settings.worker_metrics_port
+    own = {"WORKER_METRICS_PORT": str(port + number)} if port else {}
+    return Program(
+        f"worker {number + 1}", command, {**environment, **own}, stop_seconds=stop_seconds
+    )
 
 
 def _wait_until_ready(stack: Stack, workers: int) -> None:

@@ -94,6 +94,14 @@ class Frame:
         """Where `pixels` were made unreadable."""
         return [reduced(redaction.box, self.reduction) for redaction in self.redactions or ()]
 
+    @property
+    def redacted_share(self) -> float:
+        """Share of the area inside the redactions' boxes, 0 to 1; overlaps count twice."""
+        width, height = self.size
+        boxes = [redaction.box for redaction in self.redactions or ()]
+        area = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+        return min(1.0, area / (width * height))
+
 
 def reduced(box: PixelBox, reduction: int) -> PixelBox:
     """The smallest box in the reduced picture that holds `box`.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
+from blurline import tracing
 from blurline.errors import ModelMissingError, OptionError
 from blurline.geometry import Margin
 from blurline.inference.detector import Detectors
@@ -140,4 +141,5 @@ class Pipeline:
             started = perf_counter()
             frame = stage.run(frame, options, detectors)
             seconds[stage.name] = perf_counter() - started
+            tracing.lap(stage.name, seconds[stage.name])
         return frame, seconds

@@ -11,6 +11,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
+from blurline import metrics
 from blurline.errors import SettingsError, StoreUnavailableError
 from blurline.settings import Settings
 
@@ -40,7 +41,7 @@ class ObstoreStore:
             return self._ask(lambda: bytes(obstore.get(self._store, key).bytes()))
         except (NotFoundError, FileNotFoundError) as error:
             if "NoSuchBucket" in str(error):
-                raise StoreUnavailableError("there is no bucket of that name") from error
+                raise _unavailable("there is no bucket of that name") from error
             return None
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
@@ -72,7 +73,7 @@ class ObstoreStore:
                     found["path"] for found in page if since <= found["last_modified"] < before
                 )
         except (NotFoundError, FileNotFoundError) as error:
-            raise StoreUnavailableError("there is no bucket of that name") from error
+            raise _unavailable("there is no bucket of that name") from error
 
     def url(self, key: str) -> str:
         """See `Store.url`."""
@@ -87,7 +88,7 @@ class ObstoreStore:
             self._ask(lambda: self._put(key, data, content_type, mode))
         except (NotFoundError, FileNotFoundError) as error:
             # Of a write S3 says so when the bucket itself is missing.
-            raise StoreUnavailableError("there is no bucket of that name") from error
+            raise _unavailable("there is no bucket of that name") from error
 
     def _put(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
         attributes: Any = {"Content-Type": content_type} if self._keeps_attributes else None
@@ -100,7 +101,7 @@ class ObstoreStore:
         except (NotFoundError, AlreadyExistsError, FileNotFoundError, FileExistsError):
             raise
         except (BaseError, OSError) as error:
-            raise StoreUnavailableError("the object store does not answer as it should") from error
+            raise _unavailable("the object store does not answer as it should") from error
 
 
 class FolderStore(ObstoreStore):
@@ -115,12 +116,18 @@ class FolderStore(ObstoreStore):
     def check(self) -> None:
         """See `Store.check`."""
         if not self._folder.is_dir():
-            raise StoreUnavailableError("the folder of the store is gone")
+            raise _unavailable("the folder of the store is gone")
 
     def _ask(self, call: Callable[[], T]) -> T:
         # A folder that is gone must not read as an empty one, nor be made anew in the mount point.
         self.check()
         return super()._ask(call)
+
+
+def _unavailable(message: str) -> StoreUnavailableError:
+    """The error to raise; it is counted."""
+    metrics.STORE_ERRORS.inc()
+    return StoreUnavailableError(message)
 
 
 def open_store(settings: Settings) -> ObstoreStore:

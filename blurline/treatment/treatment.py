@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from secrets import SystemRandom
 from time import perf_counter
 
-from blurline import metrics
+from blurline import metrics, tracing
 from blurline.errors import BlurlineError, LeakSuspectedError
 from blurline.imaging.decode import decode
 from blurline.imaging.header import Header, Limits, read_header
@@ -182,7 +182,7 @@ class Treatment:
 
 
 class Stopwatch:
-    """Wall-clock seconds of named laps; laps of the same name add up."""
+    """Wall-clock seconds of named laps, which are spans too; laps of the same name add up."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -191,8 +191,9 @@ class Stopwatch:
     def lap(self, name: str) -> None:
         """End a lap that began where the last one ended."""
         now = perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self._last = now
+        seconds, self._last = now - self._last, now
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        tracing.lap(name, seconds)
 
     def skip(self, laps: Mapping[str, float]) -> None:
         """Take over laps that were timed elsewhere; the next one begins now."""

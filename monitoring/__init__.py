@@ -1,0 +1,1 @@
+"""What is watched of the service, and how: rules, dashboards, pictures of them."""
