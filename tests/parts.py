@@ -45,9 +45,10 @@ from blurline.queue.worker import ImageWorker
 from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stack import valkey
-from blurline.stages.blur import Blur, Found
+from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Pipeline, Stage
+from blurline.stages.regions import Found
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
