@@ -15,7 +15,7 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long up bench bench-gpu bench-peers quality leaks check format docs lock clean
+.PHONY: help install demo test test-long up bench bench-gpu bench-peers quality leaks check container-check format docs lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -61,10 +61,14 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
 	$(BIN)/python -m bench.leaks
 
-check: $(INSTALLED) ## lint, format check and strict types
+check: $(INSTALLED) ## lint, format check and strict types; the Dockerfile too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
+
+container-check: $(INSTALLED) ## build the images and try what they promise; CHECK_ARGS=--help for options
+	$(BIN)/python -m deploy.container_check $(CHECK_ARGS)
 
 format: $(INSTALLED) ## bring the code into the one format
 	$(BIN)/ruff check --fix .
