@@ -39,7 +39,6 @@ from tests.deployment_files import (
 )
 from tests.parts import (
     ROOT,
-    ValkeyServer,
     drawing,
     environment_of,
     eventually,
@@ -170,16 +169,14 @@ uvicorn.run("api_server:app", port=int(sys.argv[1]), http="blurline.api.protocol
 """
 
 
-def test_the_api_serves_without_what_its_image_leaves_out(
-    valkey: ValkeyServer, tmp_path: Path
-) -> None:
+def test_the_api_serves_without_what_its_image_leaves_out(redis_url: str, tmp_path: Path) -> None:
     modules = [
         module
         for module, owners in packages_distributions().items()
         if {owner.lower() for owner in owners} & set(NOT_IN_API)
     ]
     assert {"cv2", "numpy", "openvino", "typer"} <= set(modules)
-    environment = environment_of(settings_for(valkey.url, tmp_path / "data"))
+    environment = environment_of(settings_for(redis_url, tmp_path / "data"))
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", API_WITHOUT, str(port), *modules],
@@ -219,7 +216,6 @@ def use(client: httpx.Client) -> None:
     assert client.get("/openapi.json").status_code == 200
     assert client.get("/docs").status_code == 200
     assert client.get(f"/result/{job}").status_code == 409
-    assert client.get(f"/original/{job}").status_code == 200
     assert client.delete(f"/jobs/{job}").status_code == 200
 
 
