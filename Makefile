@@ -16,7 +16,7 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check format docs dashboards lock clean
+.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check container-check format docs dashboards lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -73,10 +73,14 @@ check: $(INSTALLED) ## lint, types, known vulnerabilities; the monitoring where 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m tools.audit_dependencies
 	if command -v promtool; then promtool check config monitoring/prometheus.yml && \
 		promtool test rules monitoring/tests/*.yml; fi
 	if command -v amtool; then amtool check-config monitoring/alertmanager.yml; fi
+
+container-check: $(INSTALLED) ## build the images and try what they promise; CHECK_ARGS=--help for options
+	$(BIN)/python -m deploy.container_check $(CHECK_ARGS)
 
 format: $(INSTALLED) ## bring the code into the one format
 	$(BIN)/ruff check --fix .

@@ -46,9 +46,10 @@ from blurline.queue.worker import ImageWorker
 from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stack import valkey
-from blurline.stages.blur import Blur, Found
+from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Pipeline, Stage
+from blurline.stages.regions import Found
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
@@ -210,7 +211,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
 
 def run_tool(name: str, *arguments: str | Path) -> str:
     """What a program says that may not be installed; its complaints fail the test."""
-    tool = shutil.which(name)
+    tool = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if tool is None:
         pytest.skip(f"{name} is not installed")
     done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=120)

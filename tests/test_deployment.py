@@ -1,14 +1,7 @@
-"""What the files beside the package promise: images, manifests, load tests."""
+"""What the files beside the package promise: manifests, monitoring, load tests."""
 
-import importlib.util
-import json
-import re
-import shlex
-import subprocess
-import sys
-import tomllib
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -17,30 +10,28 @@ from rq import Queue
 
 from blurline import __version__
 from blurline.settings import Settings
-from tests.parts import ROOT, run_tool
+from tests.deployment_files import (
+    CREDENTIALS,
+    SETTINGS,
+    TARGETS,
+    VARIABLE,
+    compose,
+    compose_environment,
+    image_environment,
+    instructions,
+)
+from tests.parts import ROOT
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
-DOCKERFILE = ROOT / "Dockerfile"
 PROMETHEUS = ROOT / "monitoring/prometheus.yml"
-LOAD_TESTS = ROOT / "load-tests"
 
-TARGETS = ("api", "worker")
 KEYS = ("MASTER_KEY_FILE", "SIGNING_KEY")
-CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-SETTINGS = {name.upper() for name in Settings.model_fields}
 REDIS_FLAGS = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec"}
 CUSTOM_KINDS = {"ScaledObject"}
-VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<text>[^}]*))?\}")
 
 
 # What the files hold
-
-
-@cache
-def compose() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return content
 
 
 @cache
@@ -63,80 +54,9 @@ def container(workload: str) -> dict[str, Any]:
     return found
 
 
-@cache
-def stages() -> dict[str, list[tuple[str, str]]]:
-    """The Dockerfile's instructions by stage; a stage begins with those of the one it is from."""
-    text = re.sub(r"\\\n\s*", "", DOCKERFILE.read_text())
-    found: dict[str, list[tuple[str, str]]] = {}
-    current: list[tuple[str, str]] = []
-    for line in text.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        instruction, _, rest = line.partition(" ")
-        if instruction == "FROM":
-            base, _, name = rest.partition(" AS ")
-            current = found[name] = list(found.get(base, []))
-        else:
-            current.append((instruction, rest))
-    return found
-
-
-def instructions(stage: str, instruction: str) -> list[str]:
-    return [rest for name, rest in stages()[stage] if name == instruction]
-
-
-def image_environment(stage: str) -> dict[str, str]:
-    pairs = (pair for rest in instructions(stage, "ENV") for pair in shlex.split(rest))
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
-def with_defaults(value: str) -> str:
-    """The value that compose gives where none of its variables is set."""
-    return VARIABLE.sub(lambda match: match["text"] if match["kind"] == "-" else "x", value)
-
-
-def compose_environment(service: str) -> dict[str, str]:
-    environment = compose()["services"][service]["environment"]
-    return {name: with_defaults(value) for name, value in environment.items()}
-
-
 def pod_environment(workload: str) -> dict[str, str]:
     given = {entry["name"]: entry["value"] for entry in container(workload).get("env", [])}
     return {**resource("ConfigMap", "blurline")["data"], **given}
-
-
-# Images
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_images_run_a_module_of_this_project_as_an_ordinary_user(target: str) -> None:
-    assert instructions(target, "USER")[-1] == "10001:10001"
-    command = json.loads(instructions(target, "CMD")[-1])
-    module = command[1].removesuffix(":app") if command[0] == "uvicorn" else command[-1]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert module in project["tool"]["setuptools"]["py-modules"]
-    assert (ROOT / f"{module}.py").is_file()
-
-
-def test_image_build_sees_the_package_and_nothing_else() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    needed = {f"{name}.py" for name in project["tool"]["setuptools"]["py-modules"]}
-    needed |= {"blurline", "constraints.txt", "pyproject.toml", project["project"]["readme"]}
-    needed |= set(project["project"]["license-files"])
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
-    assert "*" in lines
-    assert {line[1:] for line in lines if line.startswith("!")} == needed
-
-
-def test_images_hold_the_weights_only_where_networks_run() -> None:
-    assert not [rest for rest in instructions("api", "COPY") if "models" in rest]
-    folder = image_environment("worker")["MODEL_DIR"]
-    assert f"--from=models {folder} {folder}" in instructions("worker", "COPY")
-    assert f"MODEL_DIR={folder} blurline models pull" in instructions("models", "RUN")
-
-
-def test_dockerfile_passes_hadolint() -> None:
-    run_tool("hadolint", DOCKERFILE)
 
 
 # Environment
@@ -144,77 +64,15 @@ def test_dockerfile_passes_hadolint() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_environment_name_is_a_setting(target: str) -> None:
-    of_image = {name for name in image_environment(target) if not name.startswith("PYTHON")}
-    assert of_image - {"PATH"} <= SETTINGS
-    assert set(compose_environment(target)) <= SETTINGS | CREDENTIALS
     assert set(pod_environment(target)) <= SETTINGS
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_environment_value_is_one_that_its_setting_takes(target: str) -> None:
-    for environment in (compose_environment(target), pod_environment(target)):
-        values = {**image_environment(target), **environment}
-        settings = Settings(**{n.lower(): v for n, v in values.items() if n in SETTINGS})
-        assert settings.redis_url
-        assert settings.s3_bucket
-
-
-# Compose
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_compose_builds_the_images_of_this_version(target: str) -> None:
-    service = compose()["services"][target]
-    assert service["build"] == {"context": ".", "target": target}
-    assert target in stages()
-    assert service["image"] == f"blurline-{target}:{__version__}"
-
-
-def test_compose_has_every_secret_from_outside() -> None:
-    secret = re.compile(r"PASSWORD|SECRET|ACCESS_KEY")
-    values = {
-        f"{name}.{key}": value
-        for name, service in compose()["services"].items()
-        for key, value in service.get("environment", {}).items()
-        if secret.search(key)
-    }
-    assert len(values) >= 5
-    for place, value in values.items():
-        match = VARIABLE.fullmatch(value)
-        assert match, place
-        assert match["kind"] == "?", place
-
-
-def test_env_example_names_every_variable_and_holds_no_secret() -> None:
-    found = VARIABLE.finditer((ROOT / "docker-compose.yml").read_text())
-    used = {match["name"]: match["kind"] for match in found}
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    assert set(example) == set(used)
-    assert {name for name, value in example.items() if not value} == {
-        name for name, kind in used.items() if kind == "?"
-    }
-
-
-def test_compose_mounts_and_networks_exist() -> None:
-    for service in compose()["services"].values():
-        assert set(service["networks"]) <= set(compose()["networks"])
-        assert set(service.get("depends_on", ())) <= set(compose()["services"])
-        for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
-            known = (ROOT / source).exists() if "/" in source else source in compose()["volumes"]
-            assert known, volume
-
-
-def test_compose_bucket_is_made_by_its_s3_server() -> None:
-    bucket = compose_environment("api")["S3_BUCKET"]
-    assert f"-bucket={bucket}" in compose()["services"]["s3"]["command"]
-
-
-def test_compose_opens_no_port_to_other_machines() -> None:
-    for service in compose()["services"].values():
-        for port in service.get("ports", ()):
-            assert with_defaults(port).startswith("127.0.0.1:")
+    values = {**image_environment(target), **pod_environment(target)}
+    settings = Settings(**{n.lower(): v for n, v in values.items() if n in SETTINGS})
+    assert settings.redis_url
+    assert settings.s3_bucket
 
 
 # Promises that compose and Kubernetes share
@@ -369,27 +227,3 @@ def test_prometheus_scrapes_the_ports_that_are_served() -> None:
         assert pods()[target]["metadata"]["annotations"]["prometheus.io/port"] == port
         assert "monitoring" in compose()["services"][target]["networks"]
     assert image_environment("worker")["WORKER_METRICS_PORT"] == instructions("worker", "EXPOSE")[0]
-
-
-# Load tests
-
-
-def test_locust_file_has_a_user_and_makes_photos_of_its_own() -> None:
-    # In a process of its own, because importing locust rewires the standard library for gevent.
-    if importlib.util.find_spec("locust") is None:
-        pytest.skip("locust is not installed")
-    code = (
-        "import io, locustfile; from PIL import Image; "
-        "image = Image.open(io.BytesIO(locustfile.photo(1))); "
-        "print(locustfile.Uploader.abstract, image.format, *image.size)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=LOAD_TESTS, capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.split() == ["False", "JPEG", "1280", "720"], done.stderr
-
-
-def test_k6_reads_its_script(tmp_path: Path) -> None:
-    photo = tmp_path / "photo.jpg"
-    photo.write_bytes(b"\xff\xd8")
-    run_tool("k6", "inspect", "-e", f"PHOTO={photo}", LOAD_TESTS / "load-test.js")

@@ -15,7 +15,8 @@ from blurline.imaging.jpeg import JpegError, read_frame
 from blurline.imaging.kind import Kind
 from blurline.imaging.turbojpeg import Blocks
 from blurline.redaction.lossless import redact_jpeg
-from blurline.redaction.styles import PixelBox, Style, redact
+from blurline.redaction.region import redact
+from blurline.redaction.styles import PixelBox, Style
 from tests.jpegs import (
     KINDS,
     LIMITS,

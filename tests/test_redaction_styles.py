@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from blurline.imaging.decode import Pixels
-from blurline.redaction.styles import MOSAIC_CELLS, PixelBox, Style, redact, whole_pixels
+from blurline.redaction.region import redact
+from blurline.redaction.styles import MOSAIC_CELLS, PixelBox, Style, whole_pixels
 
 FloatBox = tuple[float, float, float, float]
 INSIDE: list[PixelBox] = [(30, 20, 90, 70), (0, 0, 120, 100), (0, 40, 7, 49), (60, 0, 61, 100)]

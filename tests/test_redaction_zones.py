@@ -5,16 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from blurline.imaging.decode import Pixels
-from blurline.redaction.styles import PixelBox, Style, redact, whole_pixels
-from blurline.redaction.zones import (
-    FloatBox,
-    Polygon,
-    bounds,
-    holds,
-    polygon_mask,
-    scaled,
-    share_inside,
-)
+from blurline.redaction.polygons import holds, polygon_mask, share_inside
+from blurline.redaction.region import redact
+from blurline.redaction.styles import PixelBox, Style, whole_pixels
+from blurline.redaction.zones import FloatBox, Polygon, bounds, scaled
 
 SQUARE: Polygon = ((0, 0), (10, 0), (10, 10), (0, 10))
 TRIANGLE: Polygon = ((0, 0), (10, 0), (0, 10))

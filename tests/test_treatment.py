@@ -24,9 +24,10 @@ from blurline.queue.service import inference
 from blurline.redaction.styles import MOSAIC_CELLS, PixelBox, Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
-from blurline.stages.blur import Blur, Found, apply
+from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline, Stage
+from blurline.stages.regions import Found, apply
 from blurline.treatment.second_look import SecondLook, shows_redactions
 from blurline.treatment.treatment import WHOLE, Treated, Treatment
 from blurline.treatment.writing import Way

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from blurline.imaging.kind import Kind
 from blurline.redaction.zones import ZONE
 from blurline.stages.frame import Frame, Options, Redaction
-from blurline.treatment.treatment import Treated
+
+if TYPE_CHECKING:  # for workers alone: the API has no pixels, and goes without their libraries
+    from blurline.treatment.treatment import Treated
 
 
 class JobStatus(StrEnum):
@@ -141,7 +143,7 @@ def failed(spec: JobSpec, error: JobError, now: float) -> JobRecord:
     return _record(spec, JobStatus.FAILED, now, results=None, error=error)
 
 
-def blur_metadata(treated: Treated, options: Options) -> dict[str, Any]:
+def blur_metadata(treated: "Treated", options: Options) -> dict[str, Any]:
     """What was blurred: the options, the regions in pixels of the upright picture, and counts.
 
     Zones that were redacted count as `zone`; their regions have a `polygon` as well. A picture that

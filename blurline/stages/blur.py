@@ -1,35 +1,20 @@
-"""The stage that finds what must not be seen and makes it unreadable."""
+"""The stage that finds what must not be seen and makes it unreadable.
+
+What works on pixels is imported where it runs: the API knows this stage, and has no pixels.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from blurline.errors import ModelMissingError, OptionError
-from blurline.geometry import Margin, grow
-from blurline.inference.detector import Detection, Detectors
 from blurline.inference.scan import Scan
-from blurline.redaction.styles import Style, redact, whole_pixels
-from blurline.redaction.zones import ZONE, Polygon, Zones, bounds, holds, polygon_mask, scaled
-from blurline.stages.frame import Frame, Options, Redaction, reduced
+from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Level, Target
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Something to redact: which target it is, what was seen, and by how much its box is grown."""
-
-    target: str
-    detection: Detection
-    margin: Margin
-
-    def redaction(self, width: int, height: int) -> Redaction:
-        """The region to redact in a picture of that size: the box, grown, in whole pixels."""
-        grown = grow(np.array([self.detection.box], np.float32), self.margin)
-        x1, y1, x2, y2 = grown[0].tolist()
-        box = whole_pixels((x1, y1, x2, y2), width, height)
-        return Redaction(self.target, self.detection.confidence, box)
+if TYPE_CHECKING:
+    from blurline.inference.detector import Detectors
+    from blurline.stages.regions import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +38,41 @@ class Blur:
         """None: which networks must be there depends on the targets that a caller asks for."""
         return frozenset()
 
-    def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
+    def run(self, frame: Frame, options: Options, detectors: "Detectors") -> Frame:
         """The frame with its regions redacted in place and listed.
 
         Raises:
             OptionError: there is no target, so the picture would pass as it is.
             ModelMissingError: a target's network is not among `detectors`.
         """
+        from blurline.stages.regions import apply, of_zone
+
         width, height = frame.size
         found = self.find(frame, options, detectors)
         redactions = (
             *(one.redaction(width, height) for one in found),
-            *(_of_zone(zone, width, height) for zone in options.zones.redact),
+            *(of_zone(zone, width, height) for zone in options.zones.redact),
         )
         for redaction in redactions:
             apply(redaction, frame, options.style)
         return replace(frame, redactions=redactions)
 
     def finest_scale(
-        self, width: int, height: int, options: Options, detectors: Detectors
+        self, width: int, height: int, options: Options, detectors: "Detectors"
     ) -> float:
         """See `Stage.finest_scale`."""
         looks = self._looks(options, detectors)
         return max(detectors[name].finest_scale(width, height, scan) for name, scan in looks)
 
-    def find(self, frame: Frame, options: Options, detectors: Detectors) -> tuple[Found, ...]:
+    def find(self, frame: Frame, options: Options, detectors: "Detectors") -> "tuple[Found, ...]":
         """What the networks see of the targets asked for, but for what the zones leave alone.
 
         Raises:
             OptionError: there is no target.
             ModelMissingError: a target's network is not among `detectors`.
         """
+        from blurline.stages.regions import Found, ignored
+
         wanted = {name: self.targets[name] for name in options.targets}
         levels = {name: _level(name, target, options) for name, target in wanted.items()}
         seen = {
@@ -99,10 +88,10 @@ class Blur:
             for detection in seen[target.model, levels[name].scan]
             if detection.label in target.labels
             and detection.confidence >= levels[name].threshold
-            and not _ignored(detection, options.zones, width, height)
+            and not ignored(detection, options.zones, width, height)
         )
 
-    def _looks(self, options: Options, detectors: Detectors) -> dict[tuple[str, Scan], float]:
+    def _looks(self, options: Options, detectors: "Detectors") -> dict[tuple[str, Scan], float]:
         """Which network looks how closely, and the least threshold of the targets it looks for.
 
         Raises:
@@ -125,29 +114,3 @@ def _level(name: str, target: Target, options: Options) -> Level:
     """How closely to look for the target, with the caller's own threshold if there is one."""
     level = target.levels[options.quality]
     return replace(level, threshold=options.thresholds.get(name, level.threshold))
-
-
-def _ignored(detection: Detection, zones: Zones, width: int, height: int) -> bool:
-    """Whether the detection, not grown, lies wholly inside one of the zones to ignore."""
-    left, top, right, bottom = detection.box
-    box = left / width, top / height, right / width, bottom / height
-    return any(holds(polygon, box) for polygon in zones.ignore)
-
-
-def _of_zone(zone: Polygon, width: int, height: int) -> Redaction:
-    polygon = scaled(zone, width, height)
-    return Redaction(ZONE, 1.0, whole_pixels(bounds(polygon), width, height), polygon)
-
-
-def apply(redaction: Redaction, frame: Frame, style: Style) -> None:
-    """Make the region unreadable, in place."""
-    box = reduced(redaction.box, frame.reduction)
-    redact(frame.pixels, box, style, mask_of(redaction, frame.reduction))
-
-
-def mask_of(redaction: Redaction, reduction: int) -> NDArray[np.bool_] | None:
-    """Which pixels of the reduced box are made unreadable, in its shape; None for all."""
-    if redaction.polygon is None:
-        return None
-    polygon = scaled(redaction.polygon, 1 / reduction, 1 / reduction)
-    return polygon_mask(polygon, reduced(redaction.box, reduction))

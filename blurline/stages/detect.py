@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from blurline.inference.detector import Detectors
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Target
+
+if TYPE_CHECKING:
+    from blurline.inference.detector import Detectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Detect:
         """The one network."""
         return self.models
 
-    def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
+    def run(self, frame: Frame, options: Options, detectors: "Detectors") -> Frame:
         """The frame with its objects listed; the pixels stay as they are."""
         detections = detectors[self.model].detect(
             frame.pixels, self.threshold, reduction=frame.reduction
@@ -40,7 +43,7 @@ class Detect:
         return replace(frame, detections=detections)
 
     def finest_scale(
-        self, width: int, height: int, options: Options, detectors: Detectors
+        self, width: int, height: int, options: Options, detectors: "Detectors"
     ) -> float:
         """See `Stage.finest_scale`."""
         return detectors[self.model].finest_scale(width, height)

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from blurline.imaging.decode import Pixels
 from blurline.imaging.metadata import MetadataPolicy
-from blurline.inference.detector import Detection
 from blurline.redaction.styles import PixelBox, Style
 from blurline.redaction.zones import Polygon, Zones
+
+if TYPE_CHECKING:  # the API knows options and has no pixels, so it goes without their libraries
+    from blurline.imaging.decode import Pixels
+    from blurline.inference.detector import Detection
 
 
 class Quality(StrEnum):
@@ -78,9 +81,9 @@ class Frame:
         reduction: 1, or 2 where the pixels are the means of two by two.
     """
 
-    pixels: Pixels
+    pixels: "Pixels"
     redactions: tuple[Redaction, ...] | None = None
-    detections: tuple[Detection, ...] | None = None
+    detections: "tuple[Detection, ...] | None" = None
     reduction: int = 1
 
     @property

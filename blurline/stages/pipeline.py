@@ -3,14 +3,16 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from blurline import tracing
 from blurline.errors import ModelMissingError, OptionError
-from blurline.geometry import Margin
-from blurline.inference.detector import Detectors
 from blurline.inference.scan import Scan
 from blurline.stages.frame import Frame, Options, Quality
+
+if TYPE_CHECKING:  # the API asks pipelines what they offer and never runs one: see `frame`
+    from blurline.geometry import Margin
+    from blurline.inference.detector import Detectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Level:
 
     scan: Scan
     threshold: float
-    margin: Margin
+    margin: "Margin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Stage(Protocol):
     def required_models(self) -> frozenset[str]:
         """Names of the networks without which the stage can't run, whatever the options."""
 
-    def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
+    def run(self, frame: Frame, options: Options, detectors: "Detectors") -> Frame:
         """The frame after this stage.
 
         Raises:
@@ -64,7 +66,7 @@ class Stage(Protocol):
         """
 
     def finest_scale(
-        self, width: int, height: int, options: Options, detectors: Detectors
+        self, width: int, height: int, options: Options, detectors: "Detectors"
     ) -> float:
         """How large a picture of that size has to be for the stage: a share of its sides.
 
@@ -117,7 +119,7 @@ class Pipeline:
                     raise ModelMissingError(f"the network of the stage {stage.name} is not loaded")
 
     def finest_scale(
-        self, width: int, height: int, options: Options, detectors: Detectors
+        self, width: int, height: int, options: Options, detectors: "Detectors"
     ) -> float:
         """The largest scale, as a share of the picture's sides, that one of the stages wants.
 
@@ -128,7 +130,7 @@ class Pipeline:
         return max(stage.finest_scale(width, height, options, detectors) for stage in self.stages)
 
     def run(
-        self, frame: Frame, options: Options, detectors: Detectors
+        self, frame: Frame, options: Options, detectors: "Detectors"
     ) -> tuple[Frame, dict[str, float]]:
         """The frame after all stages, and the wall-clock seconds that each stage took.
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detectors
 from blurline.redaction.styles import PixelBox, whole_pixels
-from blurline.stages.blur import Blur, mask_of
+from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, Options, Redaction, reduced
+from blurline.stages.regions import mask_of
 
 COVERED = 0.85
 """Share of what is found that has to lie in redacted boxes, as `blurline evaluate` counts it."""

@@ -12,9 +12,10 @@ from blurline.imaging.decode import decode
 from blurline.imaging.header import Header, Limits, read_header
 from blurline.inference.detector import Detectors
 from blurline.redaction.styles import Style
-from blurline.stages.blur import Blur, apply
+from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, OnFailure, Options, Redaction
 from blurline.stages.pipeline import Pipeline
+from blurline.stages.regions import apply
 from blurline.treatment.opening import open_frame
 from blurline.treatment.second_look import SecondLook, shows_redactions, uncovered
 from blurline.treatment.writing import Way, write

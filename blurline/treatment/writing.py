@@ -13,8 +13,8 @@ from blurline.imaging.metadata import Metadata, MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
 from blurline.imaging.turbojpeg import library
 from blurline.redaction.lossless import redact_jpeg
-from blurline.stages.blur import apply
 from blurline.stages.frame import Frame, Options
+from blurline.stages.regions import apply
 
 
 class Way(StrEnum):
