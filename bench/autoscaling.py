@@ -1,11 +1,11 @@
 """The rules by which Kubernetes changes a number of pods, as a manifest states them.
 
-The horizontal autoscaler looks every 15 s (`--horizontal-pod-autoscaler-sync-period`). A metric wants
-`ceil(total / target)` pods, nothing else while that is within a tenth of what there is
-(`--horizontal-pod-autoscaler-tolerance`), and of several metrics the greatest number holds. Behaviour
-bounds the way there: so many pods in so many seconds, and down only to the most that was wanted
-within a window. KEDA makes such an autoscaler from a ScaledObject and asks its sources each time the
-autoscaler looks; its own polling decides only between no pod and one.
+The horizontal autoscaler looks every 15 s (`--horizontal-pod-autoscaler-sync-period`). A metric
+wants `ceil(total / target)` pods, nothing else while that is within a tenth of what there is
+(`--horizontal-pod-autoscaler-tolerance`), and of several metrics the greatest number holds.
+Behaviour bounds the way there: so many pods in so many seconds, and down only to the most that was
+wanted within a window. KEDA makes such an autoscaler from a ScaledObject and asks its sources each
+time the autoscaler looks; its own polling decides only between no pod and one.
 """
 
 from collections import deque
@@ -150,7 +150,7 @@ class Autoscaler:
 
 
 def wanted(total: float, target: float, pods: int) -> int:
-    """How many pods a metric wants, being `total` over all pods and meant to be `target` of each."""
+    """How many pods a metric wants that is `total` over all and meant to be `target` for each."""
     if abs(1 - total / (target * pods)) <= TOLERANCE:
         return pods
     # Rounded first: a share of a share is seldom a whole number in binary.

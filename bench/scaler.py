@@ -29,8 +29,8 @@ API_SECONDS = 0.0065
 """CPU seconds of the API for an image, by the same document."""
 
 START_SECONDS = 10.0
-"""From the wish for a pod to its first job where a node with the image has room. A worker takes 2.2 s
-of it, measured; the rest, for the scheduler and the start of a container, is assumed."""
+"""From the wish for a pod to its first job where a node with the image has room. A worker takes
+2.2 s of it, measured; the rest, for the scheduler and the start of a container, is assumed."""
 
 STEP_SECONDS = 0.05
 CALM_SECONDS = 2400
@@ -72,7 +72,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The state at a time in seconds: jobs that wait and run, pods that are wanted and that work."""
+    """The state at a time in seconds: jobs that wait and run, workers wanted and at work."""
 
     time: float
     waiting: int

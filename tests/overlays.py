@@ -21,6 +21,7 @@ Resources = dict[tuple[str, str], Resource]
 K8S = ROOT / "deploy/k8s"
 PARTS = {"apiVersion", "kind", "resources", "components", "configMapGenerator", "images", "patches"}
 
+
 def rendered(folder: Path) -> Resources:
     """What kubectl makes of an overlay; the test is skipped without kubectl."""
     kubectl = shutil.which("kubectl")

@@ -69,7 +69,7 @@ class RedisPods:
         for what in ("redis", "sentinel"):
             with (self.folder / peer / f"{what}.log").open("a") as log:
                 self._processes[peer, what] = subprocess.Popen(
-                    ["sh", str(self.config / "start.sh"), what],
+                    ["/bin/sh", str(self.config / "start.sh"), what],
                     env=self.environment(peer),
                     stdout=log,
                 )

@@ -38,7 +38,7 @@ class SentinelGroup:
         self._serve(primary)
         self._serve(replica, "--replicaof", HOST, str(primary))
         eventually(lambda: self._follows(replica), "the replica follows")
-        # Only now: a Sentinel asks a server for its replicas at the start, and then every ten seconds.
+        # Only now: a Sentinel asks for replicas when it starts, and then every ten seconds.
         for port in self.watch_ports:
             self._watch(port, primary)
         eventually(self._complete, "every Sentinel knows the replica and the others")

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from rq import Queue
 
 from blurline import __version__
@@ -99,7 +98,8 @@ def test_manifest_is_valid_by_the_schemas_of_kubernetes(manifest: Resource) -> N
 
 
 def test_custom_resources_are_valid_by_the_models_of_keda_istio_and_prometheus() -> None:
-    if shutil.which("node") is None or not (K8S / "node_modules").is_dir():
+    node = shutil.which("node")
+    if node is None or not (K8S / "node_modules").is_dir():
         pytest.skip("node, or what `npm ci` in deploy/k8s brings, is not there")
     custom = [
         one
@@ -107,7 +107,7 @@ def test_custom_resources_are_valid_by_the_models_of_keda_istio_and_prometheus()
         if one["apiVersion"].split("/")[0] in CUSTOM
     ]
     done = subprocess.run(
-        ["node", "validate.mjs"],
+        [node, "validate.mjs"],
         cwd=K8S,
         input=json.dumps(custom),
         capture_output=True,
@@ -266,8 +266,8 @@ def test_what_no_policy_allows_is_refused() -> None:
 
 
 def test_policies_select_the_pods_that_they_are_for() -> None:
-    found = {name: selected(one) for (kind, name), one in resources().items() if kind == "NetworkPolicy"}
-    assert found == {
+    policies = [name for kind, name in resources() if kind == "NetworkPolicy"]
+    assert {name: selected(resource("NetworkPolicy", name)) for name in policies} == {
         "default-deny": set(pods()),
         "names": set(pods()),
         "redis": {"redis"},
@@ -323,7 +323,8 @@ def test_monitors_name_the_jobs_that_the_alerts_know() -> None:
     monitors = [one for (kind, _), one in resources().items() if kind == "ServiceMonitor"]
     named = {one["spec"]["endpoints"][0]["relabelings"][0]["replacement"] for one in monitors}
     alerts = (ROOT / "monitoring/alerts.yml").read_text()
-    assert set(re.findall(r'job="([\w-]+)"', alerts)) <= named == {"blurline-api", "blurline-worker"}
+    assert named == {"blurline-api", "blurline-worker"}
+    assert set(re.findall(r'job="([\w-]+)"', alerts)) <= named
 
 
 # Autoscalers

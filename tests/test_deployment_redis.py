@@ -57,7 +57,7 @@ def test_a_primary_that_is_stopped_on_purpose_hands_over_first(
     pods: RedisPods, client: Redis
 ) -> None:
     first = pods.peers[0]
-    command = ["sh", str(pods.config / "stop.sh")]
+    command = ["/bin/sh", str(pods.config / "stop.sh")]
     done = subprocess.run(command, env=pods.environment(first), timeout=60)
     assert done.returncode == 0
     assert pods.role(first) != "primary"
@@ -69,7 +69,7 @@ def test_a_primary_that_is_stopped_on_purpose_hands_over_first(
 def test_a_replica_that_is_stopped_on_purpose_leaves_the_primary_alone(
     pods: RedisPods, client: Redis
 ) -> None:
-    command = ["sh", str(pods.config / "stop.sh")]
+    command = ["/bin/sh", str(pods.config / "stop.sh")]
     done = subprocess.run(command, env=pods.environment(pods.peers[1]), timeout=60)
     assert done.returncode == 0
     assert pods.roles() == WHOLE
