@@ -371,7 +371,9 @@ def test_running_jobs_keep_workers_and_the_metric_is_one_that_the_api_has(
     (running,) = (t["metadata"] for t in triggers if t["type"] == "metrics-api")
     assert running["url"] == "http://api.blurline.svc/metrics"
     answer: httpx.Response = idle_client().get("/metrics")
+    # KEDA's parser wants the last line to be ended too.
     assert f"\n{running['valueLocation']} 0.0\n" in answer.text
+    assert answer.text.endswith("\n")
     threads = int(pod_environment("worker")["WORKER_THREADS"])
     # At the number of threads, workers that are all busy would be just enough.
     assert 0 < float(running["targetValue"]) < threads
