@@ -71,11 +71,11 @@ def _through_sentinel(url: SplitResult) -> Redis:
             raise ValueError("the URL has an option that is not known")
         options[SENTINEL_OPTIONS[name]] = value
     secure = {"ssl": True} if SENTINEL_SCHEMES[url.scheme] else {}
-    sentinel = Sentinel(
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
         [_address(host) for host in hosts.split(",")],
         sentinel_kwargs={**_timeouts(), **secure, **options},
     )
-    client: Redis = sentinel.master_for(
+    client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
         unquote(service),
         username=unquote(username) or None,
         password=unquote(password) or None,
