@@ -61,13 +61,11 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
 	$(BIN)/python -m bench.leaks
 
-check: $(INSTALLED) ## lint, format check, strict types and manifests; checkov too where it is installed
+check: $(INSTALLED) ## lint, format check, strict types and manifests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_deployment_kubernetes.py tests/test_deployment_terraform.py
-	@if command -v checkov; then checkov --config-file deploy/checkov.yaml; \
-		else echo "checkov is not installed, so it was left out"; fi
 
 format: $(INSTALLED) ## bring the code into the one format
 	$(BIN)/ruff check --fix .

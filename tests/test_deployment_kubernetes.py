@@ -100,7 +100,7 @@ def test_manifest_is_valid_by_the_schemas_of_kubernetes(manifest: Resource) -> N
 def test_custom_resources_are_valid_by_the_models_of_keda_istio_and_prometheus() -> None:
     node = shutil.which("node")
     if node is None or not (K8S / "node_modules").is_dir():
-        pytest.skip("node, or what `npm ci` in deploy/k8s brings, is not there")
+        pytest.skip("node, or what `npm install` in deploy/k8s brings, is not there")
     custom = [
         one
         for one in render(K8S / "overlays/eks-istio").values()
