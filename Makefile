@@ -61,11 +61,14 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
 	$(BIN)/python -m bench.leaks
 
-check: $(INSTALLED) ## lint, format check, strict types and manifests
+check: $(INSTALLED) ## lint, format check, strict types and manifests; checkov too where it is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_deployment_kubernetes.py tests/test_deployment_terraform.py
+	@if ! command -v checkov; then echo "checkov is not installed, so it was left out"; else \
+		checkov --config-file deploy/checkov.yaml -d deploy/terraform && \
+		checkov --config-file deploy/checkov.yaml -f kubernetes_deployment.yaml; fi
 
 format: $(INSTALLED) ## bring the code into the one format
 	$(BIN)/ruff check --fix .
