@@ -69,7 +69,7 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
 	$(BIN)/python -m bench.leaks
 
-check: $(INSTALLED) ## lint, types, known vulnerabilities; the monitoring where its tools are installed
+check: $(INSTALLED) ## lint, types, known vulnerabilities; manifests and monitoring where their tools are installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -78,6 +78,9 @@ check: $(INSTALLED) ## lint, types, known vulnerabilities; the monitoring where 
 	if command -v promtool; then promtool check config monitoring/prometheus.yml && \
 		promtool test rules monitoring/tests/*.yml; fi
 	if command -v amtool; then amtool check-config monitoring/alertmanager.yml; fi
+	$(BIN)/python -m pytest -q tests/test_deployment_kubernetes.py tests/test_deployment_terraform.py
+	if command -v checkov; then checkov --config-file deploy/checkov.yaml -d deploy/terraform && \
+		checkov --config-file deploy/checkov.yaml -f kubernetes_deployment.yaml; fi
 
 container-check: $(INSTALLED) ## build the images and try what they promise; CHECK_ARGS=--help for options
 	$(BIN)/python -m deploy.container_check $(CHECK_ARGS)

@@ -87,8 +87,10 @@ class Settings(BaseSettings):
 
     redis_url: str | None = Field(
         None,
-        description="Redis of the queue, as `redis://`, `rediss://` or `unix://`. Without it "
-        "`blurline up` starts an embedded Valkey with its data in `DATA_DIR`.",
+        description="Redis of the queue, as `redis://`, `rediss://` or `unix://`, or found through "
+        "Sentinels: `redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/db]`, "
+        "with TLS `rediss+sentinel://`. Without it `blurline up` starts an embedded Valkey with "
+        "its data in `DATA_DIR`.",
     )
     queue_name: str = Field(
         "image_processing_queue", min_length=1, description="Name of the rq queue."
