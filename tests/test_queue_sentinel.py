@@ -98,7 +98,7 @@ def test_a_client_asks_the_next_sentinel_and_follows_the_primary(
 
     assert eventually(state, "the replica is the primary") is JobStatus.SUBMITTED
     assert group.primary() == group.ports[1]
-    assert queue.submit([job_spec()]) == []
+    assert queue.submit([job_spec()]) == [Place.QUEUED]
     assert queue.depth() == 2
 
 
