@@ -94,6 +94,7 @@ def test_there_is_a_command_for_each_need() -> None:
     assert set(COMMANDS) == {
         (),
         ("redact",),
+        ("reconcile",),
         ("evaluate",),
         ("up",),
         ("worker",),

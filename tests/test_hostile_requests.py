@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -51,7 +52,8 @@ def option(field: bytes, text: bytes) -> bytes:
 
 
 def post(client: httpx.Client, body: bytes, path: str = "/upload", **headers: str) -> Any:
-    return client.post(path, content=body, headers={**MULTIPART, **headers})
+    fresh = {"Idempotency-Key": uuid4().hex}
+    return client.post(path, content=body, headers={**MULTIPART, **fresh, **headers})
 
 
 @contextlib.contextmanager
