@@ -36,6 +36,7 @@ from tests.parts import (
     environment_of,
     eventually,
     files_below,
+    fresh,
     settings_for,
 )
 
@@ -96,7 +97,8 @@ class House:
         answers = []
         for _ in range(count):
             try:
-                answer = self.client.post("/upload", files={"file": ("a.jpg", self.picture)})
+                files = {"file": ("a.jpg", self.picture)}
+                answer = self.client.post("/upload", files=files, headers=fresh())
             except httpx.HTTPError:
                 self.unheard += 1
                 answers.append((0, ""))

@@ -267,7 +267,11 @@ class _Body:
 def _connected(address: Address) -> socket.socket:
     if isinstance(address, str):
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        server.connect(address)
+        try:
+            server.connect(address)
+        except OSError:
+            server.close()
+            raise
         return server
     return socket.create_connection(address)
 

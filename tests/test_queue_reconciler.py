@@ -304,8 +304,8 @@ def test_no_job_is_lost_when_redis_is_emptied_under_load(
             eventually(
                 lambda: client.get("/queue-status").json()["processing"], "one job is running"
             )
-            redis.flushall()
-            jobs.append(upload(client, zidane))
             # Old enough for the search that workers make by themselves within half a minute.
             aged(tmp_path / "store", OLDER_THAN.total_seconds() + 1)
+            redis.flushall()
+            jobs.append(upload(client, zidane))
             assert {ended(client, job, 200)["status"] for job in jobs} == {"completed"}
