@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,7 @@ class House:
         assert len(set(self.accepted)) == len(self.accepted)
         extra = set(records) - set(self.accepted)
         assert len(extra) <= doubtful, f"jobs that nobody was told of: {extra}"
+        self.store.tidy(datetime.now(UTC))
         named = {name for record in records.values() for name in self._check(record)}
         strays = {name for name in self._names() if name not in named}
         assert {name.split("/")[0] for name in strays} <= {"original", "keys"}, strays

@@ -1,7 +1,9 @@
 """What a store promises, kept by a folder and by a real S3 server alike."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Barrier, Event, Thread
@@ -71,6 +73,21 @@ def at_once(call: Callable[[int], Any], callers: int = 16) -> list[Any]:
 
     with ThreadPoolExecutor(callers) as pool:
         return list(pool.map(wait_and_call, range(callers)))
+
+
+def test_what_a_cut_off_write_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    store, folder = open_store(load_settings(data_dir=tmp_path)), tmp_path / "store"
+    store.put("processed/ab/one.jpg", b"whole", "image/jpeg")
+    cut_off, at_work = folder / "processed/ab/one.jpg#1", folder / "processed/ab/two.jpg#2"
+    for path in (cut_off, at_work):
+        path.write_bytes(b"half")
+    before = datetime.now(UTC) - timedelta(hours=1)
+    os.utime(cut_off, (0, 0))
+    assert list(store.older("processed", datetime.now(UTC))) == ["processed/ab/one.jpg"]
+    assert (store.tidy(before), store.tidy(before)) == (1, 0)
+    assert not cut_off.exists()
+    assert at_work.exists()
+    assert store.get("processed/ab/one.jpg") == b"whole"
 
 
 def test_what_was_put_comes_back(store: Store) -> None:

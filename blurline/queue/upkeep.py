@@ -47,6 +47,8 @@ class Upkeep:
                     swept.results,
                     swept.metadata,
                 )
+            if swept.remains:
+                log.info("removed what %d writes that were cut off have left", swept.remains)
         finally:
             try:
                 lock.release()

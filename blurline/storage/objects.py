@@ -1,6 +1,9 @@
 """A store by obstore: a local folder, S3, Google Cloud Storage, Azure or memory."""
 
+import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +22,9 @@ from blurline.settings import Settings
 # gives up soon instead of holding a thread for minutes.
 RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 TIMEOUTS = {"connect_timeout": "3s", "timeout": "30s"}
+
+STAGED = re.compile(r".+#\d+")
+"""Files that `LocalStore` writes before it gives them their name. No key here holds a #."""
 
 LISTED = 1000
 """Names that one request lists; S3 gives no more."""
@@ -83,6 +89,10 @@ class ObstoreStore:
         """See `Store.check`. Lists one key: that needs the server, the bucket and the rights."""
         self._ask(lambda: next(iter(obstore.list(self._store, "metadata", chunk_size=1)), None))
 
+    def tidy(self, before: datetime) -> int:
+        """See `Store.tidy`. A server keeps nothing of a write that was cut off."""
+        return 0
+
     def _write(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
         try:
             self._ask(lambda: self._put(key, data, content_type, mode))
@@ -117,6 +127,18 @@ class FolderStore(ObstoreStore):
         """See `Store.check`."""
         if not self._folder.is_dir():
             raise _unavailable("the folder of the store is gone")
+
+    def tidy(self, before: datetime) -> int:
+        """See `Store.tidy`. Looks at the names of all files."""
+        removed = 0
+        for folder, _, names in os.walk(self._folder):
+            for staged in filter(STAGED.fullmatch, names):
+                path = Path(folder, staged)
+                with suppress(FileNotFoundError):  # its writer lives, or another one tidies
+                    if path.stat().st_mtime < before.timestamp():
+                        path.unlink()
+                        removed += 1
+        return removed
 
     def _ask(self, call: Callable[[], T]) -> T:
         # A folder that is gone must not read as an empty one, nor be made anew in the mount point.

@@ -34,6 +34,8 @@ PARALLEL = 8
 """Requests to remove an object that are under way at a time."""
 
 DAY = timedelta(days=1)
+LONGEST_WRITE = timedelta(hours=1)
+"""Beyond it nobody writes an object any more that has been begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,15 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many objects were removed. One that two sweepers met at once counts for both."""
+    """How many objects were removed. One that two sweepers met at once counts for both.
+
+    `remains` are of writes that were cut off.
+    """
 
     originals: int
     results: int
     metadata: int
+    remains: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,8 @@ class Sweeper:
     def sweep(self, most: int = 10_000) -> Swept:
         """Remove at most so many objects of each class; the next call goes on with the rest.
 
+        What cut-off writes have left goes too, whatever is kept for how long.
+
         An original's key is removed before the original.
 
         Raises:
@@ -89,6 +97,7 @@ class Sweeper:
                 self._originals(now, most, pool),
                 self._plain(RESULTS, now, self.retention.results, most, pool),
                 self._plain(METADATA, now, self.retention.metadata, most, pool),
+                self.store.tidy(now - LONGEST_WRITE),
             )
 
     def _originals(self, now: datetime, most: int, pool: ThreadPoolExecutor) -> int:

@@ -39,3 +39,10 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Return if the store answers."""
+
+    def tidy(self, before: datetime) -> int:
+        """Remove what writers that died before that moment have left, and nobody can read.
+
+        Returns:
+            How many of such remains there were.
+        """
