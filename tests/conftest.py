@@ -152,6 +152,21 @@ def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., httpx.
         yield start
 
 
+@pytest.fixture(scope="module")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One for all tests of a file, which find its credentials where boto3 looks for them.
+
+    Who stops it starts it again.
+    """
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, server.environment[name])
+        yield server
+    server.stop()
+
+
 @pytest.fixture
 def forget(stack: Stack) -> Iterator[Callable[[str], None]]:
     """Makes the service's Redis forget a job, as it does by itself after some time."""

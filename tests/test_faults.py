@@ -94,18 +94,6 @@ class Store:
     come_back: Callable[[], Any]
 
 
-@pytest.fixture(scope="module")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One for all tests here; who stops it starts it again."""
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, server.environment[name])
-        yield server
-    server.stop()
-
-
 def on_s3(server: S3Server, keys: Path) -> dict[str, Any]:
     """The settings for the bucket, with a master key that all its users share."""
     load_master_keys(None, keys)

@@ -5,7 +5,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,16 +20,6 @@ PAUSE_SECONDS = (1.0, 4.0)
 """Between one fault and the next."""
 
 SEED = "BLURLINE_CHAOS_SEED"
-
-
-@pytest.fixture
-def s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    server = S3Server(tmp_path / "s3")
-    server.start()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, server.environment[name])
-    yield server
-    server.stop()
 
 
 def kill_a_worker(home: House, dice: random.Random) -> None:

@@ -43,18 +43,6 @@ def valkey(shared_valkey: ValkeyServer) -> ValkeyServer:
     return shared_valkey
 
 
-@pytest.fixture(scope="module")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One for all tests here; each has a folder of its own in the bucket."""
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, server.environment[name])
-        yield server
-    server.stop()
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_job_ends_once_wherever_its_worker_is_killed(
