@@ -14,7 +14,7 @@ COPY deploy/image.py constraints.txt pyproject.toml ./
 FROM build AS api-build
 # Another package index than pip's own, for a build behind a mirror. No final image holds it.
 ARG PIP_INDEX_URL
-RUN python image.py requirements api > requirements.txt \
+RUN python image.py requirements api --extras otel > requirements.txt \
     && pip install -c constraints.txt -r requirements.txt
 COPY . .
 # The weights and the command line are for those who have networks; nobody installs into an image.
@@ -25,7 +25,7 @@ RUN pip install --no-deps -c constraints.txt . \
 
 FROM build AS worker-build
 ARG PIP_INDEX_URL
-RUN python image.py requirements worker > requirements.txt \
+RUN python image.py requirements worker --extras otel > requirements.txt \
     && pip install -c constraints.txt -r requirements.txt
 COPY . .
 RUN pip install --no-deps -c constraints.txt .
