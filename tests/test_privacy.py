@@ -241,3 +241,35 @@ def test_what_is_told_of_a_job_holds_nothing_out_of_its_picture(scene: Scene) ->
         assert MARK not in scene.client.get(f"/status/{job_id}").text
     for page in ("/stats", "/queue-status", "/health", "/metrics"):
         assert MARK not in scene.client.get(page).text
+
+
+# The programs themselves
+
+CALLS = """
+import sys
+
+def tell(event, arguments):
+    if event in ("os.fork", "socket.connect", "socket.getaddrinfo"):
+        print("called", event, arguments, file=sys.stderr)
+
+sys.addaudithook(tell)
+from blurline.cli.main import main
+main()
+"""
+
+
+def test_redacting_calls_nobody_and_leaves_nothing_at_home(tmp_path: Path, zidane: bytes) -> None:
+    """Libraries that report their use do so by name look-ups and in files of the user."""
+    photo, result, home = (tmp_path / name for name in ("photo.jpg", "result.jpg", "home"))
+    photo.write_bytes(zidane)
+    home.mkdir()
+    command = [sys.executable, "-c", CALLS, "redact", str(photo), str(result)]
+    environment = {**os.environ, "HOME": str(home), "MODEL_DIR": str(load_settings().model_dir)}
+    # Some keep quiet where they believe that they are tested.
+    for name in ("CI", "PYTEST_CURRENT_TEST"):
+        environment.pop(name, None)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert result.is_file()
+    assert "called" not in done.stderr, done.stderr
+    assert files_below(home) == []

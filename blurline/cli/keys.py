@@ -1,20 +1,69 @@
-"""`blurline keys`: API keys, made and shown once."""
+"""`blurline keys`: the files of keys that a service needs, and API keys, made and shown once."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from blurline.access.apikeys import add_line, new_key
+from blurline.certificate import keyfile
+from blurline.certificate.signing import load_signing_key, public_key_place
 from blurline.errors import SettingsError
 from blurline.settings import load_settings
+from blurline.storage.vault import load_master_keys
 
-app = typer.Typer(help="API keys: who may use the service, and for what.", no_args_is_help=True)
+API_KEYS = "api.keys"
+
+app = typer.Typer(help="Keys: the service's own, and who may use it.", no_args_is_help=True)
 
 
 @app.callback()
 def keys() -> None:
-    """API keys: who may use the service, and for what. See docs/access.md."""
+    """Keys: the service's own, and who may use it. See docs/access.md and docs/privacy.md."""
+
+
+@app.command()
+def init(
+    owner: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of the user that the service runs as, who gets the files; only root can "
+            "give them away. Default: you.",
+        ),
+    ] = None,
+) -> None:
+    """Make the files of keys in the folder `keys` of DATA_DIR; files that are there stay as they are.
+
+    Keep a copy of them, apart from the store: without master.key nobody can read the originals.
+
+        DATA_DIR=secrets blurline keys init
+    """
+    data_dir = load_settings().data_dir
+    load_master_keys(None, data_dir)
+    load_signing_key(None, data_dir)
+    folder = data_dir / keyfile.FOLDER
+    keyfile.made_once(folder / API_KEYS, lambda: b"")
+    if owner is not None:
+        _give_away(folder, owner, public_key_place(data_dir))
+    for name, purpose in (
+        ("master.key", "MASTER_KEY_FILE: originals are encrypted by it"),
+        ("signing.pem", "SIGNING_KEY: certificates and receipts are signed by it"),
+        ("signing.pub.pem", "for everybody who checks a certificate or a receipt"),
+        (API_KEYS, "API_KEYS_FILE: who may use the service; `blurline keys new` adds to it"),
+    ):
+        typer.echo(f"{name:16} {purpose}")
+
+
+def _give_away(folder: Path, owner: int, public: Path) -> None:
+    try:
+        for path in (folder, *(folder / n for n in ("master.key", "signing.pem", API_KEYS)), public):
+            os.chown(path, owner, -1)
+        # Everybody may take the public key out of the folder, but not look what else is in it.
+        folder.chmod(0o711)
+        public.chmod(0o644)
+    except OSError as error:
+        raise SettingsError(f"{folder}: {error.strerror or 'not usable'}") from error
 
 
 @app.command()
