@@ -4,6 +4,8 @@ The build for CPUs does: all but the device is the same.
 """
 
 import importlib.util
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -139,6 +141,27 @@ def test_a_device_that_is_not_there_is_an_error_and_no_cpu_takes_its_place(devic
 def test_without_a_device_networks_run_by_openvino() -> None:
     detector = load_detector(find("platenet"), Inference(load_settings().model_dir, 1))
     assert isinstance(detector.engine, OpenVinoEngine)
+
+
+LOADS = """
+import sys
+from pathlib import Path
+from blurline.inference.engine import InputFormat
+from blurline.inference.onnxruntime import OnnxRuntimeNetwork
+OnnxRuntimeNetwork(
+    Path(sys.argv[1]), InputFormat(), device="cpu", half=False, max_batch_size=1,
+    cache_dir=Path("nowhere"),
+)
+"""
+
+
+@installed
+def test_onnx_runtime_keeps_no_mark_of_this_machine_to_report_by(tmp_path: Path) -> None:
+    # It reports nothing where it believes that it is tested.
+    environment = {key: value for key, value in os.environ.items() if key != "CI"}
+    command = [sys.executable, "-c", LOADS, str(file_of("yunet"))]
+    subprocess.run(command, env={**environment, "HOME": str(tmp_path)}, check=True, timeout=60)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @installed
