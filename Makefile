@@ -73,7 +73,7 @@ check: $(INSTALLED) ## lint, types, known vulnerabilities; manifests and monitor
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint Dockerfile deploy/standins/Dockerfile
 	$(BIN)/python -m tools.audit_dependencies
 	if command -v promtool; then promtool check config monitoring/prometheus.yml && \
 		promtool test rules monitoring/tests/*.yml; fi

@@ -27,6 +27,47 @@ def blurline(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return code if isinstance(code, int) else 0
 
 
+# The service's own files
+
+FILES = {"master.key", "signing.pem", "signing.pub.pem", "api.keys"}
+
+
+def test_the_files_of_keys_are_made_once_and_for_their_owner_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    assert blurline("keys", "init", monkeypatch=monkeypatch) == 0
+    folder = tmp_path / "keys"
+    made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(made) == FILES
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "master.key",
+        "signing.pem",
+        "signing.pub.pem",
+        "api.keys",
+    ]
+    for name in ("master.key", "signing.pem", "api.keys"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    assert blurline("keys", "init", monkeypatch=monkeypatch) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_files_of_keys_can_be_given_to_who_runs_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    for _ in range(2):
+        assert blurline("keys", "init", "--owner", "10001", monkeypatch=monkeypatch) == 0
+    folder = tmp_path / "keys"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == {name: 0o644 if name == "signing.pub.pem" else 0o600 for name in FILES}
+    assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {10001}
+    # Others may take the public key, and see no list.
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o711
+
+
 # Making
 
 

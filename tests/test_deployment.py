@@ -1,6 +1,9 @@
 """What the parts of the composed service promise each other: queue, keys, time to stop, metrics."""
 
-from pathlib import PurePosixPath
+import os
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
@@ -8,7 +11,6 @@ import yaml
 from blurline.settings import Settings
 from tests.deployment_files import (
     TARGETS,
-    VARIABLE,
     compose,
     compose_environment,
     image_environment,
@@ -18,6 +20,7 @@ from tests.parts import ROOT
 
 PROMETHEUS = ROOT / "monitoring/prometheus.yml"
 KEYS = ("MASTER_KEY_FILE", "SIGNING_KEY")
+SECRETS_DIR = "${SECRETS_DIR:-./secrets}"
 REDIS_FLAGS = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec"}
 
 
@@ -40,20 +43,42 @@ def test_the_keys_that_all_processes_share_are_files_from_outside(target: str) -
         place = PurePosixPath(compose_environment(target)[name])
         assert place.parent == PurePosixPath("/run/secrets")
         assert place.name in service["secrets"]
-        match = VARIABLE.fullmatch(compose()["secrets"][place.name]["file"])
-        assert match, name
-        assert match["kind"] == "?", name
+        assert compose()["secrets"][place.name]["file"] == f"{SECRETS_DIR}/{place.name}"
+
+
+def test_compose_makes_the_keys_that_the_processes_are_given(tmp_path: Path) -> None:
+    """The service `keys`, its command run here: the files have the names that the others mount."""
+    service = compose()["services"]["keys"]
+    program, *arguments = service["command"][: service["command"].index("--owner")]
+    (source, target) = service["volumes"][0].rsplit(":", 1)
+    assert source == SECRETS_DIR
+    assert target == f"{service['environment']['DATA_DIR']}/keys"
+    environment = {**os.environ, "DATA_DIR": str(tmp_path)}
+    subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments], env=environment, check=True
+    )
+    made = {path.name for path in (tmp_path / "keys").iterdir()}
+    callers = PurePosixPath(service["environment"]["API_KEYS_FILE"])
+    assert str(callers.parent) == target
+    assert {*compose()["secrets"], callers.name} <= made
+    assert service["network_mode"] == "none"
+
+
+def test_the_images_user_owns_the_keys() -> None:
+    command = compose()["services"]["keys"]["command"]
+    (user, _) = instructions("api", "USER")[-1].split(":")
+    assert command[command.index("--owner") + 1] == user
 
 
 def test_the_api_asks_who_calls_and_only_the_api_knows_the_keys() -> None:
     assert image_environment("api")["HOST"] == "0.0.0.0"  # noqa: S104
     place = PurePosixPath(compose_environment("api")["API_KEYS_FILE"])
-    assert place.parent == PurePosixPath("/run/secrets")
-    assert place.name in compose()["services"]["api"]["secrets"]
-    assert place.name not in compose()["services"]["worker"]["secrets"]
-    match = VARIABLE.fullmatch(compose()["secrets"][place.name]["file"])
-    assert match
-    assert match["kind"] == "?"
+    services = compose()["services"]
+    (mount,) = services["api"]["volumes"]
+    assert (mount["source"], mount["read_only"]) == (SECRETS_DIR, True)
+    assert str(place.parent) == mount["target"]
+    assert "volumes" not in services["worker"]
+    assert place.name not in services["worker"]["secrets"]
     # Prometheus brings no key.
     assert compose_environment("api")["OPEN_METRICS"] == "true"
     assert "ACCESS" not in compose_environment("api")

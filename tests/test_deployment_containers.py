@@ -51,7 +51,13 @@ WORKERS = ("worker", "worker-gpu")
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)
 TEST_FILE = ROOT / "docker-compose.test.yml"
-ON_DEMAND = {"worker-gpu": ["gpu"], "k6": ["load"], "locust": ["load"]}
+STANDINS = ROOT / "deploy/standins"
+ON_DEMAND = {"keys": ["setup"], "worker-gpu": ["gpu"], "k6": ["load"], "locust": ["load"]}
+RUNS_ONCE = {"keys", "k6", "locust"}
+ADDED = {"s3": ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"]} | {
+    "keys": ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
+}
+"""Capabilities that a service is given back."""
 SERVICES = sorted(compose()["services"])
 
 
@@ -119,8 +125,9 @@ def test_no_image_keeps_the_package_index_it_was_built_from() -> None:
     ]
 
 
-def test_dockerfile_passes_hadolint() -> None:
-    run_tool("hadolint", DOCKERFILE)
+@pytest.mark.parametrize("path", [DOCKERFILE, STANDINS / "Dockerfile"], ids=["images", "stand-ins"])
+def test_dockerfiles_pass_hadolint(path: Path) -> None:
+    run_tool("hadolint", path)
 
 
 # What an image is made of
@@ -240,7 +247,11 @@ def test_compose_gives_values_that_the_settings_take(target: str) -> None:
 # Compose
 
 
-@pytest.mark.parametrize("path", [ROOT / "docker-compose.yml", TEST_FILE], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "docker-compose.yml", TEST_FILE, STANDINS / "compose.yml"],
+    ids=["compose", "test", "stand-ins"],
+)
 def test_compose_files_follow_the_compose_specification(path: Path) -> None:
     compose_spec = pytest.importorskip("compose_spec")
     content = yaml.safe_load(with_defaults(path.read_text()))
@@ -250,14 +261,16 @@ def test_compose_files_follow_the_compose_specification(path: Path) -> None:
 
 @pytest.mark.parametrize("target", IMAGES)
 def test_compose_builds_the_images_of_this_version(target: str) -> None:
-    (service,) = (
+    built = [
         service
         for service in compose()["services"].values()
         if service.get("build", {}).get("target") == target
-    )
-    assert service["build"] == {"context": ".", "target": target}
+    ]
+    assert built
     assert target in stages()
-    assert service["image"] == f"blurline-{target}:{__version__}"
+    for service in built:
+        assert service["build"] == {"context": ".", "target": target}
+        assert service["image"] == f"blurline-{target}:{__version__}"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -266,7 +279,7 @@ def test_no_container_may_do_more_than_it_must(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert ("cap_add" in service) == (name == "s3")
+    assert service.get("cap_add") == ADDED.get(name)
     limits = service["deploy"]["resources"]["limits"]
     assert {"memory", "pids"} <= set(limits)
 
@@ -274,7 +287,7 @@ def test_no_container_may_do_more_than_it_must(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_serves_comes_back_by_itself_and_says_how_it_is(name: str) -> None:
     service = compose()["services"][name]
-    if name in {"k6", "locust"}:
+    if name in RUNS_ONCE:
         assert service["restart"] == "no"
         return
     assert service["restart"] == "unless-stopped"
@@ -282,7 +295,7 @@ def test_what_serves_comes_back_by_itself_and_says_how_it_is(name: str) -> None:
     assert "healthcheck" in service or instructions(target, "HEALTHCHECK")
 
 
-def test_only_load_and_gpu_wait_to_be_asked_for() -> None:
+def test_only_load_gpu_and_keys_wait_to_be_asked_for() -> None:
     services = compose()["services"]
     assert {n: s["profiles"] for n, s in services.items() if "profiles" in s} == ON_DEMAND
     reserved = services["worker-gpu"]["deploy"]["resources"]["reservations"]
@@ -297,8 +310,24 @@ def test_the_test_file_changes_services_that_there_are_and_leaves_monitoring_out
     assert left_out == {"prometheus", "alertmanager", "grafana"}
 
 
+def test_every_image_that_compose_fetches_has_a_stand_in_but_grafanas() -> None:
+    services = compose()["services"]
+    changed = yaml.safe_load((STANDINS / "compose.yml").read_text())["services"]
+    fetched = {name for name, service in services.items() if "build" not in service}
+    targets = re.findall(r" AS (\w+)$", (STANDINS / "Dockerfile").read_text(), re.MULTILINE)
+    for name in fetched - {"grafana"}:
+        assert changed[name]["build"]["target"] == name
+        assert name in targets
+    assert "profiles" in changed["grafana"]
+    built = {name for name, service in services.items() if "build" in service}
+    assert set(changed) == fetched | built
+    for name in built:
+        bases = changed[name]["build"]["args"]
+        assert {f"ARG {base}=" in DOCKERFILE.read_text() for base in bases} == {True}
+
+
 def test_compose_has_every_secret_from_outside() -> None:
-    secret = re.compile(r"PASSWORD|SECRET|ACCESS_KEY")
+    secret = re.compile(r"PASSWORD|SECRET|ACCESS_KEY(?!_ID)")
     values = {
         f"{name}.{key}": value
         for name, service in compose()["services"].items()
@@ -325,12 +354,12 @@ def test_env_example_names_every_variable_and_holds_no_secret() -> None:
 def sources(service: dict[str, Any]) -> list[str]:
     """What a service mounts: paths of the host and names of volumes."""
     volumes = service.get("volumes", ())
-    return [v["source"] if isinstance(v, dict) else v.split(":")[0] for v in volumes]
+    return [v["source"] if isinstance(v, dict) else re.split(r":(?=/)", v)[0] for v in volumes]
 
 
 def test_compose_mounts_and_networks_exist() -> None:
     for service in compose()["services"].values():
-        assert set(service["networks"]) <= set(compose()["networks"])
+        assert set(service.get("networks", ())) <= set(compose()["networks"])
         assert set(service.get("depends_on", ())) <= set(compose()["services"])
         for source in sources(service):
             if not VARIABLE.match(source):

@@ -11,18 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.job import Job
 
 from blurline.errors import QueueUnavailableError, SettingsError
 from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed, failed
-from blurline.queue.connection import connect
+from blurline.queue.connection import connect, reason
 from blurline.queue.jobqueue import RETRY_SECONDS, JobQueue, QueueCounts
 from blurline.queue.presence import ALIVE_SECONDS, Presence, WorkerReport
 from blurline.queue.stats import Stats
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
-from tests.parts import image_worker, job_spec, runner, settings_for
+from tests.parts import ValkeyServer, image_worker, job_spec, runner, settings_for
 
 NOW = 1_800_000_000.0
 BROKEN = JobError("corrupt_image", "the picture's data is damaged")
@@ -210,6 +211,20 @@ def test_a_redis_that_is_away_is_said_to_be(
     url = f"unix://{tmp_path}/nobody.sock"
     with pytest.raises(QueueUnavailableError):
         call(connect(url), settings_for(url, tmp_path))
+
+
+def test_a_redis_that_refuses_says_why(own_valkey: ValkeyServer, tmp_path: Path) -> None:
+    with own_valkey.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-@all")
+    queue = JobQueue(connect(own_valkey.url), settings_for(own_valkey.url, tmp_path))
+    with pytest.raises(QueueUnavailableError, match="the queue refuses: NoPermissionError"):
+        queue.check()
+
+
+def test_the_reason_of_a_refusal_is_redis_code_and_quotes_nothing() -> None:
+    assert reason(ResponseError("DENIED Redis is running in protected mode")) == "DENIED"
+    assert reason(ResponseError("unknown command 'secret'")) == "ResponseError"
+    assert reason(ResponseError("SECRETKEY")) == "ResponseError"
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:6379", "redis://127.0.0.1:port"])

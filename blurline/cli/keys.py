@@ -33,7 +33,7 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Make the files of keys in the folder `keys` of DATA_DIR; files that are there stay as they are.
+    """Make the files of keys in the folder `keys` of DATA_DIR; those there stay.
 
     Keep a copy of them, apart from the store: without master.key nobody can read the originals.
 

@@ -1,5 +1,6 @@
 """Connections to Redis, found at an address or through Sentinel."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -25,6 +26,9 @@ SENTINEL_SCHEMES = {"redis+sentinel": False, "rediss+sentinel": True}
 
 SENTINEL_PORT = 26379
 SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "password"}
+
+ERROR_CODE = re.compile(r"[A-Z]{3,20}(?= )")
+"""What Redis' errors begin with; what follows may quote keys and values."""
 
 
 def connect(url: str) -> Redis:
@@ -115,4 +119,16 @@ def answering() -> Iterator[None]:
         yield
     except RedisError as error:
         metrics.REDIS_ERRORS.inc()
-        raise QueueUnavailableError("the queue does not answer") from error
+        refused = isinstance(error, ResponseError)
+        message = f"the queue refuses: {reason(error)}" if refused else "the queue does not answer"
+        raise QueueUnavailableError(message) from error
+
+
+def reason(error: RedisError) -> str:
+    """Redis' code of the error, such as `DENIED`, or the name of the error's class.
+
+    >>> reason(ResponseError("DENIED Redis is running in protected mode"))
+    'DENIED'
+    """
+    code = ERROR_CODE.match(str(error))
+    return code[0] if code else type(error).__name__

@@ -13,7 +13,7 @@ from rq import Queue
 
 from blurline import metrics
 from blurline.errors import BlurlineError
-from blurline.queue.connection import connect
+from blurline.queue.connection import connect, reason
 from blurline.queue.jobqueue import rq_queue
 from blurline.queue.keeper import Keeper
 from blurline.queue.messenger import open_messenger
@@ -113,7 +113,7 @@ class Crew:
                 worker.work(logging_level="WARNING")
             except RedisError as error:
                 metrics.REDIS_ERRORS.inc()
-                log.warning("worker %s: Redis is away (%s)", self.name, type(error).__name__)
+                log.warning("worker %s: Redis is away (%s)", self.name, reason(error))
             except Exception:
                 # A thread that ends is never replaced.
                 log.exception("worker %s: a thread was lost and begins anew", self.name)
@@ -151,7 +151,7 @@ class Crew:
                     presence.report(self._report())
             except RedisError as error:
                 metrics.REDIS_ERRORS.inc()
-                log.debug("worker %s: Redis is away (%s)", self.name, type(error).__name__)
+                log.debug("worker %s: Redis is away (%s)", self.name, reason(error))
             time.sleep(TICK_SECONDS)
         try:
             presence.leave(self.name)
