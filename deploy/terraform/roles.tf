@@ -160,7 +160,7 @@ data "aws_iam_policy_document" "autoscaler" {
   statement {
     sid       = "Labels"
     actions   = ["eks:DescribeNodegroup"]
-    resources = [for group in aws_eks_node_group.this : group.arn]
+    resources = ["arn:${data.aws_partition.current.partition}:eks:${var.region}:${data.aws_caller_identity.current.account_id}:nodegroup/${var.name}/*"]
   }
 
   statement {
