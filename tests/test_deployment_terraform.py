@@ -5,16 +5,32 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from blurline.queue.connection import connect
+from blurline.queue.jobqueue import JobQueue
+from blurline.queue.upkeep import open_sweeper
 from blurline.settings import Settings
+from blurline.storage.objects import open_store
 from blurline.storage.retention import DATA_KEYS, METADATA, ORIGINALS, RESULTS
-from tests.overlays import K8S, Resources, render, rendered
-from tests.parts import ROOT
+from blurline.storage.vault import open_vault
+from tests.overlays import K8S, Resource, Resources, render, rendered
+from tests.parts import (
+    ROOT,
+    files_below,
+    fresh,
+    image_worker,
+    job_spec,
+    runner,
+    settings_for,
+    upload,
+)
 
 TERRAFORM = ROOT / "deploy/terraform"
 VALUES: dict[str, Any] = {
@@ -30,20 +46,30 @@ VALUES: dict[str, Any] = {
     "cidr": "10.20.0.0/16",
 }
 CACHE = {"redis_host": "queue.example.org", "redis_url": "rediss://queue.example.org:6379/0"}
+CORES = {"2xlarge": 8}
+"""Cores of an instance, by its size."""
+
+TAKEN = 0.4
+"""Cores of a node, at most, that are the kubelet's and those of what runs on every node."""
 
 
-def terraform(*arguments: str, given: str | None = None) -> str:
-    """What Terraform says; the test is skipped where it is not installed."""
+def asked(*arguments: str, given: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """What Terraform makes of it; the test is skipped where it is not installed."""
     program = shutil.which("terraform") or shutil.which("tofu")
     if program is None:
         pytest.skip("neither terraform nor tofu is installed")
-    done = subprocess.run(
+    return subprocess.run(
         [program, f"-chdir={arguments[0]}", *arguments[1:]],
         input=given,
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def terraform(*arguments: str, given: str | None = None) -> str:
+    """What Terraform says to what it has to take."""
+    done = asked(*arguments, given=given)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -51,6 +77,46 @@ def terraform(*arguments: str, given: str | None = None) -> str:
 @cache
 def source(name: str) -> str:
     return (TERRAFORM / name).read_text()
+
+
+def listed(text: str) -> list[str]:
+    """The strings of a list in one line."""
+    return re.findall(r'"([^"]*)"', text)
+
+
+def writes() -> dict[str, set[str]]:
+    """Folders that the role of each service may write to."""
+    lines = re.findall(r"^\s+(api|worker) +=\s+\[(.*)\]$", source("roles.tf"), re.MULTILINE)
+    return {name: set(listed(folders)) for name, folders in lines}
+
+
+def written(store: Path) -> set[str]:
+    """Folders of the store in which there is something."""
+    return {path.relative_to(store).parts[0] for path in files_below(store)}
+
+
+def group(variable: str) -> tuple[str, int]:
+    """The size of a group's instances by default, and how many there are at most."""
+    block = source("variables.tf").split(f'variable "{variable}"')[1]
+    match = re.search(r'types = \["\w+\.(\w+)"\].*most = (\d+)', block)
+    assert match is not None
+    return match[1], int(match[2])
+
+
+def scaled(name: str) -> Resource:
+    """What scales the workload."""
+    resources = render(K8S / "overlays/eks")
+    found: Resource = (
+        resources.get(("ScaledObject", name)) or resources["HorizontalPodAutoscaler", name]
+    )
+    return found
+
+
+def cores(name: str, kind: str = "Deployment") -> float:
+    """Cores that one pod of the workload asks for."""
+    pod = render(K8S / "overlays/eks")[kind, name]["spec"]["template"]["spec"]
+    wanted = [str(one["resources"]["requests"]["cpu"]) for one in pod["containers"]]
+    return sum(float(one[:-1]) / 1000 if one.endswith("m") else float(one) for one in wanted)
 
 
 @pytest.fixture
@@ -121,16 +187,93 @@ def test_the_bucket_is_closed_encrypted_and_keeps_no_old_versions() -> None:
     assert '"aws:SecureTransport"' in text
 
 
+def test_the_bucket_refuses_to_write_a_line_of_the_trail_again() -> None:
+    (statement,) = re.findall(r'sid += "TrailOnce"(.*?)\n  \}\n', source("bucket.tf"), re.DOTALL)
+    assert 'effect    = "Deny"' in statement
+    assert '["s3:PutObject"]' in statement
+    assert "/audit/*" in statement
+    assert re.search(r'"Null"\s+variable = "s3:if-none-match"\s+values += \["true"\]', statement)
+
+
 def test_roles_are_for_the_accounts_of_the_manifest_and_nobody_touches_the_trail() -> None:
     accounts = re.findall(r"system:serviceaccount:blurline:(\w+)", source("roles.tf"))
     assert {("ServiceAccount", name) for name in accounts} <= set(render(K8S / "overlays/eks"))
     (removes,) = re.findall(r"removes = \[(.*)\]", source("roles.tf"))
     assert "audit" not in removes
     assert 's3:*"' not in source("roles.tf")
-    # Only originals' senders write originals, only workers write results.
-    writes = dict(re.findall(r"^\s+(api|worker) +=\s+\[(.*)\]$", source("roles.tf"), re.MULTILINE))
-    assert "processed" not in writes["api"]
-    assert "original" not in writes["worker"]
+
+
+def test_the_apis_role_writes_where_the_api_writes_and_nowhere_else(
+    idle_client: Callable[..., httpx.Client], tmp_path: Path, small_jpeg: bytes
+) -> None:
+    client = idle_client()
+    job_id = upload(client, small_jpeg)
+    files = [("files", (name, small_jpeg)) for name in ("a.jpg", "b.jpg")]
+    assert client.post("/batch-upload", files=files, headers=fresh()).status_code == 202
+    assert client.delete(f"/jobs/{job_id}").status_code == 200
+    assert writes()["api"] == written(tmp_path / "store")
+
+
+def test_the_workers_role_writes_where_workers_write_and_nowhere_else(
+    redis_url: str, tmp_path: Path, small_jpeg: bytes
+) -> None:
+    settings = settings_for(redis_url, tmp_path, keep_originals_days=1e-9)
+    store, spec = open_store(settings), job_spec(pipeline="test", targets=())
+    open_vault(settings, store).put(spec.job_id, spec.kind, small_jpeg)
+    before = written(tmp_path / "store")
+    JobQueue(connect(redis_url), settings).submit([spec])
+    with image_worker(settings, runner(settings)) as worker:
+        worker.work(max_jobs=1, logging_level="WARNING")
+    assert open_sweeper(settings, store).sweep().originals == 1
+    assert writes()["worker"] == written(tmp_path / "store") - before
+
+
+def test_the_gpu_workers_are_let_on_the_gpu_nodes_and_go_there() -> None:
+    pod = render(K8S / "overlays/eks")["Deployment", "worker-gpu"]["spec"]["template"]["spec"]
+    ((key, value),) = pod["nodeSelector"].items()
+    assert f'labels = {{ "{key}" = "{value}" }}' in source("cluster.tf")
+    ((taint, effect),) = re.findall(r'key = "([^"]+)", .*effect = "(\w+)"', source("cluster.tf"))
+    assert effect == "NO_SCHEDULE"
+    wanted = {"key": taint, "operator": "Exists", "effect": "NoSchedule"}
+    assert pod["tolerations"] == [wanted]
+
+
+def test_the_most_nodes_have_room_for_all_that_the_autoscalers_may_ask_for() -> None:
+    size, most = group("nodes")
+    room = CORES[size] - TAKEN
+    workers_each = int(room // cores("worker"))
+    workers = scaled("worker")["spec"]["maxReplicaCount"]
+    nodes = -(-workers // workers_each)
+    text = " ".join(source("README.md").split())
+    assert f"{workers} workers of two cores want {nodes} nodes" in text
+    others = scaled("api")["spec"]["maxReplicas"] * cores("api") + 3 * cores("redis", "StatefulSet")
+    assert nodes <= most
+    assert workers * cores("worker") + others <= most * room
+    size, most = group("gpu_nodes")
+    assert scaled("worker-gpu")["spec"]["maxReplicaCount"] <= most
+    assert cores("worker-gpu") <= CORES[size] - TAKEN
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "name=Blurline",
+        "name=a--b",
+        "cidr=10.0.0.0/21",
+        'zones=["a", "b"]',
+        'zones=["eu-central-1a", "eu-central-1b", "eu-central-1c"]',
+    ],
+)
+def test_values_that_aws_would_refuse_late_are_refused_before_anything_is_made(
+    tmp_path: Path, wrong: str
+) -> None:
+    # The variables alone want no provider.
+    shutil.copy(TERRAFORM / "variables.tf", tmp_path)
+    plan = [str(tmp_path), "plan", "-input=false", "-no-color", "-var=bucket=mine"]
+    terraform(*plan)
+    refused = asked(*plan, f"-var={wrong}")
+    assert refused.returncode != 0
+    assert "Invalid value for variable" in refused.stderr
 
 
 def test_images_have_a_place_each_in_the_registry() -> None:

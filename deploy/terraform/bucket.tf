@@ -84,7 +84,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "photos" {
   }
 }
 
-data "aws_iam_policy_document" "tls_only" {
+data "aws_iam_policy_document" "photos" {
   statement {
     sid       = "TlsOnly"
     effect    = "Deny"
@@ -102,11 +102,30 @@ data "aws_iam_policy_document" "tls_only" {
       values   = ["false"]
     }
   }
+
+  # A line of the trail that was written again would be one that was removed.
+  statement {
+    sid       = "TrailOnce"
+    effect    = "Deny"
+    actions   = ["s3:PutObject"]
+    resources = ["${aws_s3_bucket.photos.arn}/audit/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "s3:if-none-match"
+      values   = ["true"]
+    }
+  }
 }
 
 resource "aws_s3_bucket_policy" "photos" {
   bucket = aws_s3_bucket.photos.id
-  policy = data.aws_iam_policy_document.tls_only.json
+  policy = data.aws_iam_policy_document.photos.json
 
   depends_on = [aws_s3_bucket_public_access_block.photos]
 }

@@ -45,8 +45,10 @@ resource "aws_eks_addon" "network" {
   addon_name                  = "vpc-cni"
   configuration_values        = jsonencode({ enableNetworkPolicy = "true" })
   resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
 }
 
+# A new cluster has the first two already, and add-ons refuse to take their place unless told to.
 resource "aws_eks_addon" "nodes" {
   for_each = {
     coredns            = null
@@ -54,11 +56,13 @@ resource "aws_eks_addon" "nodes" {
     metrics-server     = null
     aws-ebs-csi-driver = aws_iam_role.pod["volumes"].arn
   }
-  cluster_name             = aws_eks_cluster.this.name
-  addon_name               = each.key
-  service_account_role_arn = each.value
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  service_account_role_arn    = each.value
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
 
-  depends_on = [aws_eks_node_group.this]
+  depends_on = [aws_eks_node_group.this, aws_iam_role_policy_attachment.volumes]
 }
 
 locals {
@@ -102,6 +106,7 @@ resource "aws_launch_template" "node" {
 resource "aws_eks_node_group" "this" {
   for_each        = local.groups
   cluster_name    = aws_eks_cluster.this.name
+  version         = aws_eks_cluster.this.version
   node_group_name = each.key
   node_role_arn   = aws_iam_role.node.arn
   subnet_ids      = [for subnet in aws_subnet.private : subnet.id]
@@ -134,5 +139,13 @@ resource "aws_eks_node_group" "this" {
     ignore_changes = [scaling_config[0].desired_size]
   }
 
-  depends_on = [aws_iam_role_policy_attachment.node, aws_eks_addon.network]
+  # Nodes join by way of the NAT gateways, and leave by it.
+  depends_on = [
+    aws_iam_role_policy_attachment.node,
+    aws_eks_addon.network,
+    aws_route.nat,
+    aws_route.out,
+    aws_route_table_association.private,
+    aws_route_table_association.public,
+  ]
 }

@@ -2,7 +2,7 @@
 # of its own, which costs nothing by the gigabyte.
 
 locals {
-  zones = { for number, zone in var.zones : zone => number }
+  zones = { for number, letter in var.zones : "${var.region}${letter}" => number }
 }
 
 resource "aws_vpc" "this" {

@@ -18,6 +18,11 @@ output "roles" {
   value       = { for name in keys(local.writes) : name => aws_iam_role.pod[name].arn }
 }
 
+output "autoscaler_role" {
+  description = "Role of the account `cluster-autoscaler` in `kube-system`."
+  value       = aws_iam_role.pod["autoscaler"].arn
+}
+
 output "redis_url" {
   description = "REDIS_URL of ElastiCache; empty where the queue lives in pods."
   value       = local.redis_url

@@ -39,9 +39,10 @@ resource "aws_iam_role_policy_attachment" "node" {
 locals {
   issuer = replace(aws_eks_cluster.this.identity[0].oidc[0].issuer, "https://", "")
   accounts = {
-    api     = "system:serviceaccount:blurline:api"
-    worker  = "system:serviceaccount:blurline:worker"
-    volumes = "system:serviceaccount:kube-system:ebs-csi-controller-sa"
+    api        = "system:serviceaccount:blurline:api"
+    worker     = "system:serviceaccount:blurline:worker"
+    volumes    = "system:serviceaccount:kube-system:ebs-csi-controller-sa"
+    autoscaler = "system:serviceaccount:kube-system:cluster-autoscaler"
   }
 
   # Folders of the bucket that a service writes to. Nobody removes anything from audit/.
@@ -104,9 +105,10 @@ data "aws_iam_policy_document" "bucket" {
     resources = ["${aws_s3_bucket.photos.arn}/*"]
   }
 
+  # Large pictures go up in parts. Whoever fails on the way takes back what is there already.
   statement {
     sid       = "Write"
-    actions   = ["s3:PutObject"]
+    actions   = ["s3:PutObject", "s3:AbortMultipartUpload"]
     resources = [for folder in each.value : "${aws_s3_bucket.photos.arn}/${folder}/*"]
   }
 
@@ -134,4 +136,48 @@ resource "aws_iam_role_policy" "bucket" {
   name     = "bucket"
   role     = aws_iam_role.pod[each.key].id
   policy   = data.aws_iam_policy_document.bucket[each.key].json
+}
+
+# Cluster Autoscaler, if somebody installs it, finds the groups by the tags that EKS gives them.
+
+data "aws_iam_policy_document" "autoscaler" {
+  statement {
+    sid = "Look"
+    actions = [
+      "autoscaling:DescribeAutoScalingGroups",
+      "autoscaling:DescribeAutoScalingInstances",
+      "autoscaling:DescribeLaunchConfigurations",
+      "autoscaling:DescribeScalingActivities",
+      "autoscaling:DescribeTags",
+      "ec2:DescribeImages",
+      "ec2:DescribeInstanceTypes",
+      "ec2:DescribeLaunchTemplateVersions",
+      "ec2:GetInstanceTypesFromInstanceRequirements",
+    ]
+    resources = ["*"]
+  }
+
+  statement {
+    sid       = "Labels"
+    actions   = ["eks:DescribeNodegroup"]
+    resources = ["arn:${data.aws_partition.current.partition}:eks:${var.region}:${data.aws_caller_identity.current.account_id}:nodegroup/${var.name}/*"]
+  }
+
+  statement {
+    sid       = "Scale"
+    actions   = ["autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/k8s.io/cluster-autoscaler/${var.name}"
+      values   = ["owned"]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "autoscaler" {
+  name   = "groups"
+  role   = aws_iam_role.pod["autoscaler"].id
+  policy = data.aws_iam_policy_document.autoscaler.json
 }

@@ -2,6 +2,12 @@ variable "name" {
   description = "Name of the cluster, and beginning of all other names."
   type        = string
   default     = "blurline"
+
+  # What ElastiCache takes, which is the strictest of those that are named after it.
+  validation {
+    condition     = can(regex("^[a-z](-?[a-z0-9])*$", var.name)) && length(var.name) <= 40
+    error_message = "The name wants at most 40 small letters, digits and single hyphens, a letter first."
+  }
 }
 
 variable "region" {
@@ -16,26 +22,36 @@ variable "bucket" {
 }
 
 variable "zones" {
-  description = "Availability zones, three at least: one for each Redis."
+  description = "Letters of the region's availability zones, three at least: one for each Redis."
   type        = list(string)
-  default     = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+  default     = ["a", "b", "c"]
 
   validation {
-    condition     = length(var.zones) >= 3
-    error_message = "Three Redis pods want three zones."
+    condition     = length(var.zones) >= 3 && length(var.zones) <= 8
+    error_message = "Three Redis pods want three zones; there are addresses for eight."
+  }
+
+  validation {
+    condition     = alltrue([for letter in var.zones : can(regex("^[a-z]$", letter))])
+    error_message = "Zones are named by their letters, such as \"a\"."
   }
 }
 
 variable "cidr" {
-  description = "Addresses of the VPC, at least a /20."
+  description = "Addresses of the VPC, /16 to /20."
   type        = string
   default     = "10.20.0.0/16"
+
+  validation {
+    condition     = can(cidrhost(var.cidr, 0)) && can(regex("/(16|17|18|19|20)$", var.cidr))
+    error_message = "A VPC has a /16 at most, and its subnets want a /20 at least."
+  }
 }
 
 variable "kubernetes_version" {
   description = "Version of the cluster."
   type        = string
-  default     = "1.33"
+  default     = "1.35"
 }
 
 variable "admin_cidrs" {
