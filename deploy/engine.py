@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,30 +62,6 @@ class Docker:
         (found,) = json.loads(self.run("inspect", thing))
         return dict(found)
 
-    def has_compose(self) -> bool:
-        """Whether `docker compose` is there."""
-        try:
-            self.run("compose", "version")
-        except EngineError:
-            return False
-        return True
-
-    def build(self, target: str, tag: str, arguments: Sequence[str], network: str | None) -> float:
-        """Build a target of the Dockerfile; the seconds that it took.
-
-        Args:
-            target: the target.
-            tag: the image's name.
-            arguments: build arguments as `NAME=VALUE`, or `NAME` for the environment's value.
-            network: the network of the build's commands; the engine's default without one.
-        """
-        command = ["build", "--target", target, "--tag", tag]
-        command += [part for argument in arguments for part in ("--build-arg", argument)]
-        command += ["--network", network] if network else []
-        started = time.monotonic()
-        self.run(*command, ".", seconds=BUILD_SECONDS)
-        return time.monotonic() - started
-
     def python(self, image: str, code: str, *options: str) -> str:
         """What the code prints in a new container of the image, as the image's own user."""
         return self.run("run", "--rm", "--network", "none", *options, image, "python", "-c", code)
@@ -96,40 +70,16 @@ class Docker:
         """What the code prints in a container that runs."""
         return self.run("exec", container, "python", "-c", code)
 
-    def health(self, container: str) -> str:
-        """The state of a container, or of its health check while it runs."""
-        state = self.inspect(container)["State"]
-        return str(state["Health"]["Status"] if state["Running"] else state["Status"])
-
-    def wait_until_healthy(self, container: str, seconds: float) -> None:
-        """Return when the container's own health check passes.
-
-        Raises:
-            EngineError: it does not within `seconds`, or the container ended.
-        """
-        deadline = time.monotonic() + seconds
-        while (health := self.health(container)) != "healthy":
-            if health == "exited" or time.monotonic() > deadline:
-                log = subprocess.run(
-                    [self.program, "logs", "--tail", "20", container],
-                    capture_output=True,
-                    text=True,
-                    timeout=COMMAND_SECONDS,
-                )
-                raise EngineError(f"{container} is {health}: {log.stdout}{log.stderr}")
-            time.sleep(0.5)
-
 
 def find_docker() -> Docker:
-    """The engine, if it answers.
+    """The engine, if it answers and has compose.
 
     Raises:
-        EngineError: it is not installed, or does not run.
+        EngineError: it is not installed or does not run, or compose is not installed.
     """
-    if shutil.which("docker") is None:
-        raise EngineError("docker is not installed")
     docker = Docker()
     docker.run("version", "--format", "{{.Server.Version}}")
+    docker.run("compose", "version")
     return docker
 
 
