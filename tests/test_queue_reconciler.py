@@ -20,6 +20,7 @@ from blurline.jobs.records import Records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue, Place
 from blurline.queue.reconciler import (
+    DONE_PREFIX,
     OLDER_THAN,
     Reconciled,
     Reconciler,
@@ -217,6 +218,22 @@ def test_the_store_is_looked_through_when_redis_has_lost_its_memory(
     redis.flushall()
     recovery.run()
     assert waiting(redis) == [spec.job_id]
+
+
+def test_what_was_too_young_when_redis_lost_its_memory_is_looked_at_as_soon_as_it_is_not(
+    settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    recovery = Recovery(redis, reconciler(settings), settings.queue_name)
+    spec = stored(settings)
+    recovery.run()
+    assert waiting(redis) == [], "its upload may be under way"
+    rest = f"{DONE_PREFIX}{settings.queue_name}"
+    assert 0 < redis.ttl(rest) <= OLDER_THAN.total_seconds()
+    aged(tmp_path / "store", OLDER_THAN.total_seconds() + 1)
+    redis.delete(rest)
+    recovery.run()
+    assert waiting(redis) == [spec.job_id]
+    assert redis.ttl(rest) > OLDER_THAN.total_seconds()
 
 
 def test_a_look_that_failed_is_made_again(settings: Settings, redis: Redis, tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ LOCK_SECONDS = 3600
 DONE_PREFIX = "blurline:reconciled:"
 REST_SECONDS = 3600
 REST_FACTOR = 100
-"""Between two looks there is an hour, or so many times what a look takes, if that is more."""
+"""Between two looks there is an hour, or so many times what a look takes, if that is more; but the
+one after a Redis that lost its memory is due after `OLDER_THAN`."""
 
 log = logging.getLogger(__name__)
 
@@ -187,10 +188,11 @@ class Recovery:
         try:
             started = time.monotonic()
             found = self.reconciler.reconcile()
-            seconds = REST_FACTOR * (time.monotonic() - started)
-            # What was too young this time is looked at soon, if jobs may have been lost.
-            least = 2 * OLDER_THAN.total_seconds() if changed else REST_SECONDS
-            self.redis.set(rest, 1, ex=int(max(least, seconds)))
+            looked = time.monotonic() - started
+            # If jobs may have been lost, those that were too young are looked at as soon as they
+            # are not.
+            rare = max(REST_SECONDS, REST_FACTOR * looked)
+            self.redis.set(rest, 1, ex=int(OLDER_THAN.total_seconds() if changed else rare))
             self.redis.set(place, server)
             if found.lost:
                 log.warning("lost jobs: %d, queued again: %d", found.lost, found.requeued)
