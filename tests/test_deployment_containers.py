@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -257,6 +258,25 @@ def test_compose_files_follow_the_compose_specification(path: Path) -> None:
     content = yaml.safe_load(with_defaults(path.read_text()))
     plain = {key: value for key, value in content.items() if not key.startswith("x-")}
     compose_spec.PyCompose.from_json(json.dumps(plain)).validate()
+
+
+@pytest.mark.parametrize(
+    "more", [(), (TEST_FILE,), (STANDINS / "compose.yml",)], ids=["alone", "test", "stand-ins"]
+)
+def test_compose_itself_takes_the_files(more: tuple[Path, ...]) -> None:
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("docker compose is not installed")
+    files = [part for path in (ROOT / "docker-compose.yml", *more) for part in ("-f", str(path))]
+    chosen = {"S3_SECRET_KEY": "x", "GRAFANA_PASSWORD": "x"}
+    done = subprocess.run(
+        [docker, "compose", *files, "--profile", "*", "config", "--format", "json"],
+        env={**os.environ, **chosen},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["services"]) == set(SERVICES)
 
 
 @pytest.mark.parametrize("target", IMAGES)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from bench.__main__ import COMMANDS
@@ -75,6 +76,24 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     for page in PAGES:
         for named in re.findall(r"^(?:\w+=\S+ )?make ([a-z -]+)", page.read_text(), re.MULTILINE):
             assert set(named.split()) <= targets, page
+
+
+def test_every_service_that_a_document_has_compose_act_on_exists() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    act = re.compile(
+        r"docker compose (?:--profile \w+ )?(?:up|run|exec|stop|kill|restart|ps|logs|rm|build)"
+        r"((?: --?\w[\w-]*(?: \"[^\"]+\"| 15m)?)*)((?: [a-z][a-z0-9-]*)*)"
+    )
+    several = {"up", "stop", "kill", "restart", "ps", "logs", "rm", "build"}
+    named = 0
+    for page in PAGES:
+        for found in act.finditer(page.read_text()):
+            verb = found[0].split()[2]
+            words = found[2].split()
+            for word in words if verb in several else words[:1]:
+                assert word in services, f"{page.name}: {found[0]}"
+                named += 1
+    assert named > 10
 
 
 def test_every_measurement_that_a_document_names_exists_and_each_has_its_figures() -> None:
