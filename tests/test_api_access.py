@@ -22,6 +22,7 @@ from blurline.access.caller import Caller, Scope
 from blurline.api.access import is_local
 from blurline.api.app import create_app
 from blurline.api.deletion import Deletion
+from blurline.api.docs import SCRIPT, STYLE
 from blurline.audit import AuditTrail, read_receipt
 from blurline.certificate.signing import load_public_key, load_signing_key, public_key_place
 from blurline.errors import StoreUnavailableError
@@ -70,7 +71,7 @@ ROUTES = {
 }
 """The scope that each route asks for."""
 
-OPEN = {"/health", "/docs", "/openapi.json"}
+OPEN = {"/health", "/docs", f"/docs/{SCRIPT}", f"/docs/{STYLE}", "/openapi.json"}
 """Paths that ask for none."""
 
 CALLERS = {

@@ -1,6 +1,7 @@
 """The service's description of itself: valid, complete, with examples, and true."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -294,3 +295,13 @@ def test_the_page_of_the_description_is_served(taking: Taking) -> None:
 
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/html")
+
+
+def test_the_page_of_the_description_loads_nothing_from_elsewhere(taking: Taking) -> None:
+    """A foreign script on it would see the keys that callers type in."""
+    answer = taking.client.get("/docs")
+    assert "//" not in answer.headers["Content-Security-Policy"]
+    loaded = re.findall(r'<(?:script|link)[^>]*(?:src|href)="([^"]*)"', answer.text)
+    assert {"docs/swagger-ui-bundle.js", "docs/swagger-ui.css"} <= set(loaded)
+    for address in loaded:
+        assert address.startswith("data:") or taking.client.get(f"/{address}").status_code == 200
