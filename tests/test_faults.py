@@ -14,8 +14,9 @@ import pytest
 from blurline.queue.jobqueue import JobQueue
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
+from blurline.storage.masterkeys import load_master_keys
 from blurline.storage.objects import open_store
-from blurline.storage.vault import load_master_keys, open_vault
+from blurline.storage.vault import open_vault
 from tests.parts import (
     S3Server,
     ValkeyServer,

@@ -18,6 +18,7 @@ from blurline.errors import StoreUnavailableError
 from blurline.imaging.kind import Kind
 from blurline.settings import load_settings
 from blurline.storage import keys
+from blurline.storage.masterkeys import MasterKeys
 from blurline.storage.objects import FolderStore, open_store
 from blurline.storage.retention import (
     CHUNK,
@@ -28,7 +29,7 @@ from blurline.storage.retention import (
     set_lifecycle,
 )
 from blurline.storage.store import Store
-from blurline.storage.vault import MasterKeys, OriginalsVault
+from blurline.storage.vault import OriginalsVault
 from tests.parts import S3Server, eventually, files_below, free_port
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

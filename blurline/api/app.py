@@ -70,8 +70,9 @@ from blurline.settings import Settings
 from blurline.stages.options import NAMES, OptionText, default_pipeline, default_text
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
+from blurline.storage.masterkeys import load_master_keys
 from blurline.storage.objects import open_store
-from blurline.storage.vault import load_master_keys, open_vault
+from blurline.storage.vault import open_vault
 
 BATCH_PARALLEL = 8
 """Files of one batch that are judged and stored at a time."""
