@@ -54,6 +54,7 @@ from blurline.api.schemas import (
 )
 from blurline.api.spool import Spool, SpooledFile
 from blurline.api.telemetry import Page, RequestMetrics, SharedCollector, traced_life
+from blurline.api.vitals import Vitals
 from blurline.audit import AuditTrail
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.header import Limits, limits_of, too_many_bytes
@@ -98,8 +99,9 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     records, queue = Records(store), JobQueue(redis, settings)
     stats, presence = Stats(redis), Presence(redis)
     originals, capacity = open_vault(settings, store), settings.max_queue_size
-    reports = Reports(store, originals, records, queue, stats, presence, pipelines, capacity)
-    places = Places(queue, reports, capacity, settings.max_queue_seconds)
+    reports = Reports(originals, records, queue)
+    vitals = Vitals(store, queue, stats, presence, pipelines, capacity)
+    places = Places(queue, vitals, capacity, settings.max_queue_seconds)
     masters = load_master_keys(settings.master_key_file, settings.data_dir)
     intake = Intake(
         originals,
@@ -109,7 +111,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         Identity(masters.derived(b"identity"), settings.content_identity),
         Earlier(records, settings.keep_results_days),
         places,
-        reports,
+        vitals,
         pipelines,
         defaults,
         limits,
@@ -119,7 +121,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     deletion = Deletion(store, originals, records, queue, trail, key)
     original_desk = OriginalDesk(reports, records, originals, trail)
     direct = Direct(intake, places, records, store, deletion, settings.blur_wait)
-    page = Page(settings, SharedCollector(redis, reports, stats, presence))
+    page = Page(settings, SharedCollector(redis, vitals, stats, presence))
 
     app = FastAPI(
         title="blurline",
@@ -316,11 +318,11 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
 
     @app.get("/stats", tags=["service"], summary="The service in figures", responses=guarded())
     def stats_route(caller: Reader) -> StatsAnswer:
-        return reports.stats()
+        return vitals.stats()
 
     @app.get("/queue-status", tags=["service"], summary="What waits and runs", responses=guarded())
     def queue_status(caller: Reader) -> QueueAnswer:
-        return reports.queue()
+        return vitals.queue()
 
     @app.get(
         "/health",
@@ -329,7 +331,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         responses={503: {"model": HealthAnswer, "description": "Redis or the store is away"}},
     )
     def health(response: Response) -> HealthAnswer:
-        answer = reports.health()
+        answer = vitals.health()
         response.status_code = 503 if answer.status == "down" else 200
         return answer
 

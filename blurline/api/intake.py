@@ -11,7 +11,7 @@ from blurline.api.earlier import Earlier, Standing
 from blurline.api.errors import RequestError
 from blurline.api.identity import Choice, Identity, digest_of
 from blurline.api.places import Places
-from blurline.api.reports import Reports
+from blurline.api.vitals import Vitals
 from blurline.errors import (
     OptionError,
     PictureError,
@@ -85,7 +85,7 @@ class Intake:
         identity: Identity,
         earlier: Earlier,
         places: Places,
-        reports: Reports,
+        vitals: Vitals,
         pipelines: Mapping[str, Pipeline],
         defaults: OptionText,
         limits: Limits,
@@ -97,7 +97,7 @@ class Intake:
         self._identity = identity
         self._earlier = earlier
         self._places = places
-        self._reports = reports
+        self._vitals = vitals
         self._pipelines = pipelines
         self._defaults = defaults
         self._limits = limits
@@ -114,7 +114,7 @@ class Intake:
             raise OptionError(f"pipeline must be one of {', '.join(self._pipelines)}")
         chosen = self._pipelines[pipeline]
         options = options_of(text, self._defaults, chosen.targets)
-        loaded = self._reports.loaded_models()
+        loaded = self._vitals.loaded_models()
         if loaded is not None:
             chosen.check_models(options, loaded)
         return Choice(chosen, options, owner)
