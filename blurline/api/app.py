@@ -15,6 +15,7 @@ from blurline.access.admission import open_admission
 from blurline.access.caller import Caller
 from blurline.access.rate import RateLimit
 from blurline.api.access import Deleter, Guard, OriginalReader, Reader, Submitter, Watcher
+from blurline.api.batches import Batches, BatchPlace
 from blurline.api.deletion import Deletion
 from blurline.api.direct import Direct
 from blurline.api.docs import install_docs
@@ -29,7 +30,7 @@ from blurline.api.forms import (
     text_of,
 )
 from blurline.api.identity import HEADER, REPLAYED, Choice, Identity, digest_of, key_of
-from blurline.api.intake import BatchPlace, Entry, Intake
+from blurline.api.intake import Entry, Intake
 from blurline.api.multipart import Form
 from blurline.api.openapi import (
     describe_errors_in_our_shape,
@@ -103,19 +104,20 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     vitals = Vitals(store, queue, stats, presence, pipelines, capacity)
     places = Places(queue, vitals, capacity, settings.max_queue_seconds)
     masters = load_master_keys(settings.master_key_file, settings.data_dir)
+    identity = Identity(masters.derived(b"identity"), settings.content_identity)
+    earlier = Earlier(Claims(redis, settings), places, records, settings.keep_results_days)
     intake = Intake(
         originals,
-        records,
         queue,
-        Claims(redis, settings),
-        Identity(masters.derived(b"identity"), settings.content_identity),
-        Earlier(records, settings.keep_results_days),
+        identity,
+        earlier,
         places,
         vitals,
         pipelines,
         defaults,
         limits,
     )
+    batches = Batches(intake, records, identity, earlier, places)
     key = load_signing_key(settings.signing_key, settings.data_dir)
     trail = AuditTrail(store)
     deletion = Deletion(store, originals, records, queue, trail, key)
@@ -202,9 +204,9 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
                 raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
             choice = await run_in_threadpool(_choose, intake, form, settings, "files", caller)
             digests = await _digests(files, desk.spool) if key else []
-            place = await run_in_threadpool(intake.place_batch, digests, choice, key)
-            entries = await _keep_all(intake, files, choice, place, limits, desk.spool, longest)
-        taken = await run_in_threadpool(intake.submit_batch, place, entries, caller.id)
+            place = await run_in_threadpool(batches.place, digests, choice, key)
+            entries = await _keep_all(batches, files, choice, place, limits, desk.spool, longest)
+        taken = await run_in_threadpool(batches.submit, place, entries, caller.id)
         jobs = [_batch_entry(entry, taken) for entry in entries]
         accepted = sum(job.job_id is not None for job in jobs)
         goods = [entry.replayed for entry in entries if isinstance(entry.outcome, JobSpec)]
@@ -359,7 +361,7 @@ def _choose(intake: Intake, form: Form, settings: Settings, files: str, caller: 
 
 
 async def _keep_all(
-    intake: Intake,
+    batches: Batches,
     files: list[SpooledFile],
     choice: Choice,
     place: BatchPlace,
@@ -377,7 +379,7 @@ async def _keep_all(
             return Entry(filename, JobError(error.code, error.message))
         async with parallel, spool.in_memory(file) as data:
             return await run_in_threadpool(
-                intake.keep_or_reject, data, filename, choice, place, number
+                batches.keep_or_reject, data, filename, choice, place, number
             )
 
     results = await asyncio.gather(*starmap(keep, enumerate(files)), return_exceptions=True)
@@ -385,7 +387,7 @@ async def _keep_all(
     for result in results:
         if isinstance(result, BaseException):
             kept = [entry.spec for entry in entries if entry.stored]
-            await run_in_threadpool(intake.forget, kept)
+            await run_in_threadpool(batches.intake.forget, kept)
             raise result
     return entries
 
