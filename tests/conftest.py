@@ -1,5 +1,6 @@
 """Fixtures: one service for all tests that only use it, own parts for those that break it."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from blurline.cli import main as command_line
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.encode import encode
 from blurline.imaging.kind import Kind
@@ -16,13 +18,17 @@ from blurline.models.catalogue import catalogue
 from blurline.models.export import Exported
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
+from tests.commands import Cli, Ended
 from tests.parts import DATA, S3Server, Taking, ValkeyServer, drawing, serving, settings_for
 
 KEPT = ("MODEL_DIR",)
 LONGEST = (
     "test_worker_processes",
     "test_faults",
-    "test_cli",
+    "test_cli_demo",
+    "test_cli_evaluate",
+    "test_cli_redact",
+    "test_cli_up",
     "test_leaks_in_logs",
     "test_hostile_files",
     "test_privacy",
@@ -205,3 +211,21 @@ def full_redis(shared_valkey: ValkeyServer) -> Iterator[Callable[[], None]]:
     with shared_valkey.client() as redis:
         yield lambda: redis.config_set("maxmemory", 1)
         redis.config_set("maxmemory", 0)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the command in this process; an exception that it lets out fails the test."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["blurline", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            command_line.main()
+        said = capsys.readouterr()
+        code = end.value.code
+        assert code is None or isinstance(code, int)
+        return Ended(code or 0, said.out, said.err)
+
+    return run

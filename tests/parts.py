@@ -224,6 +224,11 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def names_below(folder: Path) -> set[str]:
+    """The paths of all files in the folder and its sub-folders, from it on."""
+    return {path.relative_to(folder).as_posix() for path in files_below(folder)}
+
+
 def picture_file(image: Image.Image, kind: str, **options: Any) -> bytes:
     """The picture as a file that another program, Pillow, has written."""
     with BytesIO() as file:
