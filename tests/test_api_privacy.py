@@ -30,7 +30,6 @@ from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Target
 from blurline.storage import keys
 from blurline.storage.objects import open_store
-from tests.carriers import MARKER, PICTURE, embedded_pictures, exif_block, srgb, traces
 from tests.originals import original_of, vault_in
 from tests.parts import (
     PATIENCE,
@@ -47,6 +46,7 @@ from tests.parts import (
     settings_for,
     upload,
 )
+from tests.telltales import MARKER, PICTURE, embedded_pictures, exif_block, srgb, traces
 
 Start = Callable[..., httpx.Client]
 
