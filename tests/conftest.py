@@ -19,7 +19,8 @@ from blurline.models.export import Exported
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
 from tests.commands import Cli, Ended
-from tests.parts import DATA, S3Server, Taking, ValkeyServer, drawing, serving, settings_for
+from tests.data_folder import DataFolder
+from tests.parts import DATA, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
 
 KEPT = ("MODEL_DIR",)
 LONGEST = (
@@ -99,9 +100,15 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
+    """The data folder of the whole service."""
+    return DataFolder(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="session")
+def stack(data_folder: DataFolder) -> Iterator[Stack]:
     """The whole service, as `blurline up` runs it. Tests leave it as they found it."""
-    settings = load_settings(port=0, data_dir=tmp_path_factory.mktemp("stack"))
+    settings = load_settings(port=0, data_dir=data_folder.path)
     with running_stack(settings, {"WORKER_THREADS": "2"}) as running:
         yield running
 
@@ -148,7 +155,7 @@ def s3(tmp_path: Path) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., httpx.Client]]:
+def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Start]:
     """Clients of APIs with settings of one's own, without a worker."""
     with ExitStack() as cleanup:
 
@@ -156,6 +163,12 @@ def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., httpx.
             return cleanup.enter_context(serving(settings_for(redis_url, tmp_path, **settings)))
 
         yield start
+
+
+@pytest.fixture
+def idle_folder(tmp_path: Path) -> DataFolder:
+    """The data folder of the services that `idle_client` starts."""
+    return DataFolder(tmp_path)
 
 
 @pytest.fixture(scope="module")

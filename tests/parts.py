@@ -63,6 +63,14 @@ DATA = ROOT.parent / "shared" / "data"
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting; generous, since machines differ."""
 
+NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
+"""An id that nothing has."""
+
+BAD_IDS = ["x", "%2e%2e", "..%2f..%2fmetadata", "%00", "*", "a" * 5000, f"{NOBODY}.json"]
+
+Start = Callable[..., httpx.Client]
+"""Starts an API with these settings; a client of it."""
+
 
 def eventually(question: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """The first true answer to the question, asked again and again."""

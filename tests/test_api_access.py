@@ -38,6 +38,7 @@ from pipeline_architecture import pipelines
 from tests.issuer import AUDIENCE, ISSUER, Issuer, bearer, issuing, key_file
 from tests.originals import vault_in
 from tests.parts import (
+    NOBODY,
     ROOT,
     files_below,
     fresh,
@@ -50,9 +51,6 @@ from tests.parts import (
     upload,
 )
 from tests.test_privacy import holding
-
-NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
-"""An id that nothing has."""
 
 ROUTES = {
     ("POST", "/upload"): Scope.SUBMIT,

@@ -18,12 +18,7 @@ from blurline.models.load import Inference, load_detector
 from blurline.redaction.styles import MOSAIC_CELLS
 from blurline.settings import load_settings
 from tests.boxes import best_iou, iou
-from tests.parts import Taking, ended, picture_file, refusal, upload
-
-Start = Callable[..., httpx.Client]
-
-NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
-"""An id that nothing has."""
+from tests.parts import NOBODY, Start, Taking, ended, picture_file, refusal, upload
 
 FACES = np.array([[459, 48, 526, 138], [276, 135, 329, 208]], np.float32)
 PEOPLE = np.array([[374, 21, 574, 355], [74, 102, 562, 358]], np.float32)

@@ -23,6 +23,7 @@ from blurline.queue.jobqueue import rq_queue
 from blurline.settings import load_settings
 from tests.originals import original_of
 from tests.parts import (
+    Start,
     Taking,
     ValkeyServer,
     drawing,
@@ -36,8 +37,6 @@ from tests.parts import (
     settings_for,
     upload,
 )
-
-Start = Callable[..., httpx.Client]
 
 QUEUE = "rq:queue:image_processing_queue"
 BOUNDARY = "a-boundary"

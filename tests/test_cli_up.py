@@ -2,7 +2,7 @@
 
 import signal
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -10,6 +10,7 @@ import pytest
 
 from blurline.stack.stack import Stack
 from tests.commands import Cli, check_refused, end_of, run_apart, said, started
+from tests.data_folder import DataFolder
 from tests.parts import PATIENCE, ended, files_below, upload
 
 
@@ -47,14 +48,6 @@ def test_nothing_outlives_up_when_it_is_killed(tmp_path: Path) -> None:
     assert left == []
 
 
-@pytest.fixture
-def data_of_stack(stack: Stack, small_jpeg: bytes) -> Path:
-    """The data folder of the service that runs."""
-    with httpx.Client(base_url=stack.url, timeout=PATIENCE) as client:
-        results = ended(client, upload(client, small_jpeg))["results"]
-    return Path(unquote(urlsplit(results["original_image_path"]).path)).parents[3]
-
-
 def test_a_port_in_use_is_said_in_one_line(stack: Stack, tmp_path: Path) -> None:
     port = str(urlsplit(stack.url).port)
 
@@ -63,10 +56,10 @@ def test_a_port_in_use_is_said_in_one_line(stack: Stack, tmp_path: Path) -> None
     check_refused(end, "PORT", port, "in use")
 
 
-def test_a_data_folder_in_use_is_said_in_one_line(stack: Stack, data_of_stack: Path) -> None:
-    end = run_apart("up", "--port", "0", "--data-dir", str(data_of_stack))
+def test_a_data_folder_in_use_is_said_in_one_line(stack: Stack, data_folder: DataFolder) -> None:
+    end = run_apart("up", "--port", "0", "--data-dir", str(data_folder.path))
 
-    check_refused(end, "DATA_DIR", str(data_of_stack), "in use")
+    check_refused(end, "DATA_DIR", str(data_folder.path), "in use")
     assert httpx.get(f"{stack.url}/health").json()["status"] == "ok"
 
 
