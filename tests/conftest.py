@@ -10,6 +10,8 @@ import httpx
 import pytest
 from redis import Redis
 
+from blurline.access.jwks import UrlKeys
+from blurline.access.tokens import Tokens
 from blurline.cli import main as command_line
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.encode import encode
@@ -18,8 +20,10 @@ from blurline.models.catalogue import catalogue
 from blurline.models.export import Exported
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
+from tests.callers import CALLERS, House, key_settings
 from tests.commands import Cli, Ended
 from tests.data_folder import DataFolder
+from tests.issuer import ASYMMETRIC, AUDIENCE, ISSUER, Issuer, issuing
 from tests.parts import DATA, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
 
 KEPT = ("MODEL_DIR",)
@@ -169,6 +173,28 @@ def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Start]:
 def idle_folder(tmp_path: Path) -> DataFolder:
     """The data folder of the services that `idle_client` starts."""
     return DataFolder(tmp_path)
+
+
+@pytest.fixture
+def house(redis_url: str, tmp_path: Path) -> Iterator[House]:
+    granted, path = key_settings(tmp_path, CALLERS)
+    settings = settings_for(redis_url, tmp_path, api_keys_file=path)
+    with serving(settings) as client:
+        yield House(client, settings, granted)
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    """An issuer with a key for each algorithm, under the algorithm's name."""
+    with issuing() as issuer:
+        for algorithm in ASYMMETRIC:
+            issuer.add(algorithm, algorithm)
+        yield issuer
+
+
+@pytest.fixture
+def tokens(issuer: Issuer) -> Tokens:
+    return Tokens(UrlKeys(issuer.url), ISSUER, AUDIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from blurline.api.app import create_app
 from blurline.errors import ForbiddenError, SettingsError, UnauthorizedError
 from blurline.settings import Settings, load_settings
 from pipeline_architecture import pipelines
+from tests.callers import key_file
 from tests.commands import Cli, check_refused
-from tests.issuer import AUDIENCE, ISSUER, key_file, public_pem
+from tests.issuer import AUDIENCE, ISSUER, public_pem
 from tests.issuer import new_key as new_private_key
 from tests.parts import ROOT
 

@@ -13,8 +13,8 @@ from blurline.access.caller import ANYBODY, Caller, Scope
 from blurline.access.watched import WatchedFile
 from blurline.audit import ACTOR
 from blurline.errors import AccessUnavailableError, SettingsError
+from tests.callers import key_file
 from tests.commands import Cli, check_refused
-from tests.issuer import key_file
 
 # Making
 
