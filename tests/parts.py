@@ -185,10 +185,17 @@ def fresh() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid4())}
 
 
+def send(
+    client: httpx.Client, picture: bytes, name: str = "photo.jpg", **options: Any
+) -> httpx.Response:
+    """Hand in a picture, as a job of its own; the answer, whatever it is."""
+    files = {"file": (name, picture)}
+    return client.post("/upload", files=files, data=options, headers=fresh())
+
+
 def upload(client: httpx.Client, picture: bytes, name: str = "photo.jpg", **options: str) -> str:
     """Hand in a picture that must be taken, as a job of its own; the job's id."""
-    files = {"file": (name, picture)}
-    answer = client.post("/upload", files=files, data=options, headers=fresh())
+    answer = send(client, picture, name, **options)
     assert answer.status_code == 202, answer.text
     job_id: str = answer.json()["job_id"]
     return job_id

@@ -23,11 +23,11 @@ from tests.parts import (
     ended,
     environment_of,
     eventually,
-    fresh,
     image_worker,
     job_spec,
     refusal,
     runner,
+    send,
     serving,
     settings_for,
     upload,
@@ -44,10 +44,6 @@ def submit(client: httpx.Client, picture: bytes, count: int = SOME) -> list[str]
 def ends(client: httpx.Client, jobs: list[str]) -> set[str]:
     """How the jobs end, given time enough for those that were cut off."""
     return {ended(client, job, seconds=120)["status"] for job in jobs}
-
-
-def send(client: httpx.Client, picture: bytes) -> httpx.Response:
-    return client.post("/upload", files={"file": ("a.jpg", picture)}, headers=fresh())
 
 
 def processing(client: httpx.Client, jobs: list[str]) -> list[str]:
