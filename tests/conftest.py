@@ -25,6 +25,7 @@ from tests.commands import Cli, Ended
 from tests.data_folder import DataFolder
 from tests.issuer import ASYMMETRIC, AUDIENCE, ISSUER, Issuer, issuing
 from tests.parts import DATA, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
+from tests.plays import Play
 
 KEPT = ("MODEL_DIR",)
 LONGEST = (
@@ -268,3 +269,9 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Ended(code or 0, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def playing(redis_url: str, tmp_path: Path) -> Callable[..., Play]:
+    """Plays with the given stages and settings."""
+    return lambda *stages, **settings: Play(settings_for(redis_url, tmp_path, **settings), *stages)
