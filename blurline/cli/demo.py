@@ -23,8 +23,9 @@ from blurline.cli.contact_sheet import contact_sheet
 from blurline.cli.models import pull_missing
 from blurline.cli.pictures import pictures_in
 from blurline.cli.start import check_defaults, pipelines_of, settings_of, treat_stop_as_interrupt
+from blurline.configfile import CONFIG_VARIABLE
 from blurline.models.wheels import WheelMember
-from blurline.settings import CONFIG_VARIABLE, Settings
+from blurline.settings import Settings
 from blurline.stack.stack import running_stack
 
 SAMPLES = (
