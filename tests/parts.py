@@ -68,6 +68,22 @@ NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
 
 BAD_IDS = ["x", "%2e%2e", "..%2f..%2fmetadata", "%00", "*", "a" * 5000, f"{NOBODY}.json"]
 
+needs_s3 = pytest.mark.skipif(
+    not Path(sys.executable).with_name("weed").exists(), reason="the S3 server is not installed"
+)
+
+STORED_FOR_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright picture is stored in a file of each EXIF orientation (EXIF 2.32, 4.6.5.1.A); of 1
+it is as it is."""
+
 Start = Callable[..., httpx.Client]
 """Starts an API with these settings; a client of it."""
 

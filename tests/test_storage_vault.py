@@ -1,7 +1,6 @@
 """What the vault promises: nobody reads an original without its key, or with another's."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,14 +20,11 @@ from blurline.storage.objects import FolderStore, open_store
 from blurline.storage.sealing import OriginalUnreadableError
 from blurline.storage.store import Store
 from blurline.storage.vault import PLAIN_FORMAT, Originals, OriginalsVault
-from tests.parts import S3Server, drawing, files_below
+from tests.parts import S3Server, drawing, files_below, needs_s3
 
 PICTURE = encode(drawing(64, 48), Kind.JPEG, 90)
 JOB, OTHER = str(UUID(int=7 << 120)), str(UUID(int=8 << 120))
 ENCRYPTING = [Originals.ENCRYPT, Originals.DELETE]
-needs_s3 = pytest.mark.skipif(
-    not Path(sys.executable).with_name("weed").exists(), reason="the S3 server is not installed"
-)
 
 
 @pytest.fixture

@@ -52,30 +52,19 @@ class Entry:
         return self.outcome
 
 
+@dataclass(frozen=True, slots=True)
 class Intake:
     """The way of a picture into the queue. All methods block; none keeps pixels."""
 
-    def __init__(
-        self,
-        originals: OriginalsVault,
-        queue: JobQueue,
-        identity: Identity,
-        earlier: Earlier,
-        places: Places,
-        vitals: Vitals,
-        pipelines: Mapping[str, Pipeline],
-        defaults: OptionText,
-        limits: Limits,
-    ) -> None:
-        self._originals = originals
-        self._queue = queue
-        self._identity = identity
-        self._earlier = earlier
-        self._places = places
-        self._vitals = vitals
-        self._pipelines = pipelines
-        self._defaults = defaults
-        self._limits = limits
+    originals: OriginalsVault
+    queue: JobQueue
+    identity: Identity
+    earlier: Earlier
+    places: Places
+    vitals: Vitals
+    pipelines: Mapping[str, Pipeline]
+    defaults: OptionText
+    limits: Limits
 
     def choose(self, pipeline: str, text: OptionText, owner: str | None = None) -> Choice:
         """The caller's words as a choice that can be served; the job will belong to `owner`.
@@ -85,11 +74,11 @@ class Intake:
             ModelMissingError: a network is missing that the choice needs.
             QueueUnavailableError: it can't be asked which networks the workers have.
         """
-        if pipeline not in self._pipelines:
-            raise OptionError(f"pipeline must be one of {', '.join(self._pipelines)}")
-        chosen = self._pipelines[pipeline]
-        options = options_of(text, self._defaults, chosen.targets)
-        loaded = self._vitals.loaded_models()
+        if pipeline not in self.pipelines:
+            raise OptionError(f"pipeline must be one of {', '.join(self.pipelines)}")
+        chosen = self.pipelines[pipeline]
+        options = options_of(text, self.defaults, chosen.targets)
+        loaded = self.vitals.loaded_models()
         if loaded is not None:
             chosen.check_models(options, loaded)
         return Choice(chosen, options, owner)
@@ -100,7 +89,7 @@ class Intake:
         Raises:
             PictureError: it is no picture, of no supported kind, or too large.
         """
-        return read_header(data, self._limits).kind
+        return read_header(data, self.limits).kind
 
     def take_in(self, data: bytes, filename: str, choice: Choice, key: str | None = None) -> Entry:
         """Judge one picture, store it and queue it, unless that was done already.
@@ -116,9 +105,9 @@ class Intake:
                 stays if Redis can't say whether it is queued: the next try finds it.
         """
         kind = self.judge(data)
-        mark = self._identity.of_picture(digest_of(data), choice, key)
+        mark = self.identity.of_picture(digest_of(data), choice, key)
         if mark is None:
-            self._places.check()
+            self.places.check()
         for _ in range(CLAIMS):
             entry = self.keep_under(mark, kind, data, filename, choice)
             if entry.replayed:
@@ -126,7 +115,7 @@ class Intake:
                 return entry
             (place,) = self.submit([entry.spec])
             if place is Place.FULL:
-                raise self._places.full()
+                raise self.places.full()
             if place.taken:
                 return entry
         raise QueueUnavailableError("the same picture is being given up elsewhere; try again")
@@ -144,7 +133,7 @@ class Intake:
         if mark is None:
             spec = _spec(str(uuid4()), kind, filename, len(data), choice)
         else:
-            job_id, stands = self._earlier.known_again(mark)
+            job_id, stands = self.earlier.known_again(mark)
             spec = _spec(job_id, kind, filename, len(data), choice)
             if stands:
                 return Entry(filename, spec, replayed=True)
@@ -171,7 +160,7 @@ class Intake:
         if not specs:
             return []
         with tracing.span("enqueue", jobs=len(specs)):
-            places = self._queue.submit(specs)
+            places = self.queue.submit(specs)
         self.forget([s for s, place in zip(specs, places, strict=True) if not place.taken])
         metrics.UPLOADS.labels("taken").inc(sum(place.taken for place in places))
         return places
@@ -185,7 +174,7 @@ class Intake:
         """
         (place,) = self.submit([spec])
         if not place.taken:
-            raise self._places.full()
+            raise self.places.full()
 
     def forget(self, specs: Sequence[JobSpec]) -> None:
         """Remove stored pictures that were not queued, as far as Redis and the store allow.
@@ -197,15 +186,15 @@ class Intake:
         if not specs:
             return
         with suppress(TemporaryError):
-            free = set(self._queue.give_up(spec.job_id for spec in specs))
+            free = set(self.queue.give_up(spec.job_id for spec in specs))
             for spec in specs:
                 if spec.job_id in free:
-                    self._originals.forget(spec.job_id, spec.kind)
+                    self.originals.forget(spec.job_id, spec.kind)
 
     def _store(self, spec: JobSpec, data: bytes) -> None:
         try:
             with tracing.span("store original", job_id=spec.job_id):
-                self._originals.put(spec.job_id, spec.kind, data, spec.to_order())
+                self.originals.put(spec.job_id, spec.kind, data, spec.to_order())
         except TemporaryError:
             self.forget([spec])
             raise
