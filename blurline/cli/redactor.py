@@ -14,7 +14,7 @@ from blurline.cli.pictures import KIND_OF_ENDING
 from blurline.errors import BlurlineError
 from blurline.imaging.encode import encode
 from blurline.imaging.header import sniff
-from blurline.jobs.job import blur_metadata, detection_metadata
+from blurline.jobs.results import blur_metadata, detection_metadata
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
 from blurline.treatment.treatment import Treatment
