@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bench.scaler import Course
+from bench.cluster import Course
 
 AFTER_SECONDS = 120
 """How much of the time after the load is shown."""

@@ -19,7 +19,7 @@ from blurline.certificate.signing import load_signing_key
 from blurline.errors import BlurlineError
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
-from blurline.storage.vault import load_master_keys
+from blurline.storage.masterkeys import load_master_keys
 
 GENERATOR = "load generator"
 """What the process that measures is called; its CPU is never counted as the service's."""

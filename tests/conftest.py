@@ -1,5 +1,6 @@
 """Fixtures: one service for all tests that only use it, own parts for those that break it."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,9 @@ import httpx
 import pytest
 from redis import Redis
 
+from blurline.access.jwks import UrlKeys
+from blurline.access.tokens import Tokens
+from blurline.cli import main as command_line
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.encode import encode
 from blurline.imaging.kind import Kind
@@ -16,13 +20,21 @@ from blurline.models.catalogue import catalogue
 from blurline.models.export import Exported
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
-from tests.parts import DATA, S3Server, Taking, ValkeyServer, drawing, serving, settings_for
+from tests.callers import CALLERS, House, key_settings
+from tests.commands import Cli, Ended
+from tests.data_folder import DataFolder
+from tests.issuer import ASYMMETRIC, AUDIENCE, ISSUER, Issuer, issuing
+from tests.parts import DATA, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
+from tests.plays import Play
 
 KEPT = ("MODEL_DIR",)
 LONGEST = (
     "test_worker_processes",
     "test_faults",
-    "test_cli",
+    "test_cli_demo",
+    "test_cli_evaluate",
+    "test_cli_redact",
+    "test_cli_up",
     "test_leaks_in_logs",
     "test_hostile_files",
     "test_privacy",
@@ -93,9 +105,15 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
+    """The data folder of the whole service."""
+    return DataFolder(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="session")
+def stack(data_folder: DataFolder) -> Iterator[Stack]:
     """The whole service, as `blurline up` runs it. Tests leave it as they found it."""
-    settings = load_settings(port=0, data_dir=tmp_path_factory.mktemp("stack"))
+    settings = load_settings(port=0, data_dir=data_folder.path)
     with running_stack(settings, {"WORKER_THREADS": "2"}) as running:
         yield running
 
@@ -142,7 +160,7 @@ def s3(tmp_path: Path) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., httpx.Client]]:
+def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Start]:
     """Clients of APIs with settings of one's own, without a worker."""
     with ExitStack() as cleanup:
 
@@ -150,6 +168,34 @@ def idle_client(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., httpx.
             return cleanup.enter_context(serving(settings_for(redis_url, tmp_path, **settings)))
 
         yield start
+
+
+@pytest.fixture
+def idle_folder(tmp_path: Path) -> DataFolder:
+    """The data folder of the services that `idle_client` starts."""
+    return DataFolder(tmp_path)
+
+
+@pytest.fixture
+def house(redis_url: str, tmp_path: Path) -> Iterator[House]:
+    granted, path = key_settings(tmp_path, CALLERS)
+    settings = settings_for(redis_url, tmp_path, api_keys_file=path)
+    with serving(settings) as client:
+        yield House(client, settings, granted)
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    """An issuer with a key for each algorithm, under the algorithm's name."""
+    with issuing() as issuer:
+        for algorithm in ASYMMETRIC:
+            issuer.add(algorithm, algorithm)
+        yield issuer
+
+
+@pytest.fixture
+def tokens(issuer: Issuer) -> Tokens:
+    return Tokens(UrlKeys(issuer.url), ISSUER, AUDIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +251,27 @@ def full_redis(shared_valkey: ValkeyServer) -> Iterator[Callable[[], None]]:
     with shared_valkey.client() as redis:
         yield lambda: redis.config_set("maxmemory", 1)
         redis.config_set("maxmemory", 0)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the command in this process; an exception that it lets out fails the test."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["blurline", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            command_line.main()
+        said = capsys.readouterr()
+        code = end.value.code
+        assert code is None or isinstance(code, int)
+        return Ended(code or 0, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def playing(redis_url: str, tmp_path: Path) -> Callable[..., Play]:
+    """Plays with the given stages and settings."""
+    return lambda *stages, **settings: Play(settings_for(redis_url, tmp_path, **settings), *stages)

@@ -26,8 +26,9 @@ from blurline.queue.jobqueue import rq_queue
 from blurline.settings import Settings
 from blurline.stack.supervisor import Child, Program, Supervisor
 from blurline.storage import keys
+from blurline.storage.masterkeys import load_master_keys
 from blurline.storage.objects import ObstoreStore, open_store
-from blurline.storage.vault import load_master_keys, open_vault
+from blurline.storage.vault import open_vault
 from tests.fault_parts import SETTINGS
 from tests.fault_proxy import Proxy
 from tests.parts import (

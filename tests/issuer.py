@@ -1,6 +1,7 @@
 """An issuer of tokens as it is met outside: keys that change, and their JWKS at a URL."""
 
 import base64
+import hmac
 import json
 import threading
 import time
@@ -8,28 +9,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
     generate_private_key,
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import (
-    RSAPrivateKey,
-)
-from cryptography.hazmat.primitives.asymmetric.rsa import (
-    generate_private_key as generate_rsa_key,
-)
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from blurline.access.tokens import Tokens
+from blurline.errors import UnauthorizedError
+
 ISSUER = "https://issuer.example"
 AUDIENCE = "blurline"
+ASYMMETRIC = ("RS256", "ES256", "EdDSA")
 
 PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
 
@@ -156,13 +158,19 @@ def issuing() -> Iterator[Issuer]:
         server.server_close()
 
 
-def key_file(folder: Path, *lines: str) -> Path:
-    """A file of API keys."""
-    path = folder / "api.keys"
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
+def signed_by_hand(header: dict[str, Any], secret: bytes, **others: Any) -> str:
+    """A token with that header, and an HMAC as its signature."""
+    signing_input = f"{part(header)}.{part(claims(**others))}"
+    return f"{signing_input}.{part(hmac.digest(secret, signing_input.encode(), sha256))}"
 
 
-def bearer(credential: str) -> dict[str, str]:
-    """The header that brings a key or a token."""
-    return {"Authorization": f"Bearer {credential}"}
+def refused(tokens: Tokens, token: str) -> None:
+    """The token is refused, in words that quote nothing of it."""
+    with pytest.raises(UnauthorizedError) as caught:
+        tokens.caller(token)
+    assert caught.value.invalid
+    assert caught.value.message in (
+        "the token is not valid for this service",
+        "the token has expired",
+    )
+    assert caught.value.__cause__ is None

@@ -63,6 +63,30 @@ DATA = ROOT.parent / "shared" / "data"
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting; generous, since machines differ."""
 
+NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
+"""An id that nothing has."""
+
+BAD_IDS = ["x", "%2e%2e", "..%2f..%2fmetadata", "%00", "*", "a" * 5000, f"{NOBODY}.json"]
+
+needs_s3 = pytest.mark.skipif(
+    not Path(sys.executable).with_name("weed").exists(), reason="the S3 server is not installed"
+)
+
+STORED_FOR_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright picture is stored in a file of each EXIF orientation (EXIF 2.32, 4.6.5.1.A); of 1
+it is as it is."""
+
+Start = Callable[..., httpx.Client]
+"""Starts an API with these settings; a client of it."""
+
 
 def eventually(question: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """The first true answer to the question, asked again and again."""
@@ -177,10 +201,17 @@ def fresh() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid4())}
 
 
+def send(
+    client: httpx.Client, picture: bytes, name: str = "photo.jpg", **options: Any
+) -> httpx.Response:
+    """Hand in a picture, as a job of its own; the answer, whatever it is."""
+    files = {"file": (name, picture)}
+    return client.post("/upload", files=files, data=options, headers=fresh())
+
+
 def upload(client: httpx.Client, picture: bytes, name: str = "photo.jpg", **options: str) -> str:
     """Hand in a picture that must be taken, as a job of its own; the job's id."""
-    files = {"file": (name, picture)}
-    answer = client.post("/upload", files=files, data=options, headers=fresh())
+    answer = send(client, picture, name, **options)
     assert answer.status_code == 202, answer.text
     job_id: str = answer.json()["job_id"]
     return job_id
@@ -222,6 +253,11 @@ def run_tool(name: str, *arguments: str | Path) -> str:
 def files_below(folder: Path) -> list[Path]:
     """All files in the folder and its sub-folders."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def names_below(folder: Path) -> set[str]:
+    """The paths of all files in the folder and its sub-folders, from it on."""
+    return {path.relative_to(folder).as_posix() for path in files_below(folder)}
 
 
 def picture_file(image: Image.Image, kind: str, **options: Any) -> bytes:

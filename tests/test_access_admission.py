@@ -13,11 +13,12 @@ from blurline.access.admission import SETTINGS, Admission, is_loopback, open_adm
 from blurline.access.apikeys import new_key
 from blurline.access.caller import ANYBODY
 from blurline.api.app import create_app
-from blurline.cli import main as command_line
 from blurline.errors import ForbiddenError, SettingsError, UnauthorizedError
 from blurline.settings import Settings, load_settings
 from pipeline_architecture import pipelines
-from tests.issuer import AUDIENCE, ISSUER, key_file, public_pem
+from tests.callers import key_file
+from tests.commands import Cli, check_refused
+from tests.issuer import AUDIENCE, ISSUER, public_pem
 from tests.issuer import new_key as new_private_key
 from tests.parts import ROOT
 
@@ -61,14 +62,10 @@ def test_the_api_does_not_start_on_an_open_address_without_keys(tmp_path: Path) 
 
 
 def test_the_whole_service_does_not_start_on_an_open_address_without_keys(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cli: Cli, tmp_path: Path
 ) -> None:
-    arguments = ["blurline", "up", "--host", "0.0.0.0", "--data-dir", str(tmp_path / "data")]  # noqa: S104
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        command_line.main()
-    assert ended.value.code == 2
-    assert "API_KEYS_FILE" in capsys.readouterr().err
+    end = cli("up", "--host", "0.0.0.0", "--data-dir", tmp_path / "data")  # noqa: S104
+    check_refused(end, "API_KEYS_FILE")
     assert not (tmp_path / "data").exists()
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import stat
-import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,19 +12,9 @@ from blurline.access.apikeys import NAME, PREFIX, find, new_key, parse_keys, par
 from blurline.access.caller import ANYBODY, Caller, Scope
 from blurline.access.watched import WatchedFile
 from blurline.audit import ACTOR
-from blurline.cli import main as command_line
 from blurline.errors import AccessUnavailableError, SettingsError
-from tests.issuer import key_file
-
-
-def blurline(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run the command; its exit status."""
-    monkeypatch.setattr(sys, "argv", ["blurline", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        command_line.main()
-    code = ended.value.code
-    return code if isinstance(code, int) else 0
-
+from tests.callers import key_file
+from tests.commands import Cli, check_refused
 
 # The service's own files
 
@@ -33,15 +22,15 @@ FILES = {"master.key", "signing.pem", "signing.pub.pem", "api.keys"}
 
 
 def test_the_files_of_keys_are_made_once_and_for_their_owner_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    assert blurline("keys", "init", monkeypatch=monkeypatch) == 0
+    end = cli("keys", "init")
+    assert end.code == 0
     folder = tmp_path / "keys"
     made = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(made) == FILES
-    said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines()] == [
+    assert [line.split()[0] for line in end.out.splitlines()] == [
         "master.key",
         "signing.pem",
         "signing.pub.pem",
@@ -49,17 +38,17 @@ def test_the_files_of_keys_are_made_once_and_for_their_owner_alone(
     ]
     for name in ("master.key", "signing.pem", "api.keys"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-    assert blurline("keys", "init", monkeypatch=monkeypatch) == 0
+    assert cli("keys", "init").code == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_the_files_of_keys_can_be_given_to_who_runs_the_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     for _ in range(2):
-        assert blurline("keys", "init", "--owner", "10001", monkeypatch=monkeypatch) == 0
+        assert cli("keys", "init", "--owner", "10001").code == 0
     folder = tmp_path / "keys"
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert modes == {name: 0o644 if name == "signing.pub.pem" else 0o600 for name in FILES}
@@ -77,18 +66,15 @@ def test_v11_5_1_keys_are_random_and_long() -> None:
     assert all(re.fullmatch(r"blk_[A-Za-z0-9_-]{43}", key) for key in keys)
 
 
-def test_a_new_key_is_printed_once_and_kept_as_a_hash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_new_key_is_printed_once_and_kept_as_a_hash(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "api.keys"
-    arguments = ("keys", "new", "camera-7", "--scopes", "read,submit", "--file", str(path))
 
-    assert blurline(*arguments, monkeypatch=monkeypatch) == 0
+    end = cli("keys", "new", "camera-7", "--scopes", "read,submit", "--file", path)
 
-    said = capsys.readouterr()
-    key = said.out.strip()
+    assert end.code == 0
+    key = end.out.strip()
     assert key.startswith(PREFIX)
-    assert key not in said.err
+    assert key not in end.err
     assert path.read_text() == f"camera-7 submit,read {sha256(key.encode()).hexdigest()}\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert find(parse_keys(path.read_bytes()), key) == Caller(
@@ -97,24 +83,22 @@ def test_a_new_key_is_printed_once_and_kept_as_a_hash(
 
 
 def test_a_new_key_goes_below_those_that_are_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = key_file(tmp_path)
     path.write_text(f"# ours\nold read {'0' * 64}")
     monkeypatch.setenv("API_KEYS_FILE", str(path))
 
-    assert blurline("keys", "new", "new", "--scopes", "admin", monkeypatch=monkeypatch) == 0
+    assert cli("keys", "new", "new", "--scopes", "admin").code == 0
 
     callers = parse_keys(path.read_bytes()).values()
     assert [caller.id for caller in callers] == ["key-old", "key-new"]
 
 
-def test_the_line_of_a_new_key_can_be_printed_for_a_file_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ("keys", "new", "pod", "--scopes", "read:original", "--file", "-")
-    assert blurline(*arguments, monkeypatch=monkeypatch) == 0
-    key, line = capsys.readouterr().out.splitlines()
+def test_the_line_of_a_new_key_can_be_printed_for_a_file_elsewhere(cli: Cli) -> None:
+    end = cli("keys", "new", "pod", "--scopes", "read:original", "--file", "-")
+    assert end.code == 0
+    key, line = end.out.splitlines()
     assert find(parse_keys(line.encode()), key) == Caller(
         "key-pod", frozenset({Scope.READ_ORIGINAL})
     )
@@ -134,14 +118,9 @@ def test_the_line_of_a_new_key_can_be_printed_for_a_file_elsewhere(
     ],
 )
 def test_a_key_that_can_not_be_made_is_one_line_on_what_is_wrong(
-    arguments: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    cli: Cli, arguments: tuple[str, ...]
 ) -> None:
-    assert blurline("keys", "new", *arguments, monkeypatch=monkeypatch) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert len(said.err.strip().splitlines()) == 1
+    check_refused(cli("keys", "new", *arguments))
 
 
 def test_every_caller_can_be_named_in_the_audit_trail() -> None:

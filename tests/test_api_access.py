@@ -1,12 +1,11 @@
 """Who may do what over HTTP. Names carry the OWASP ASVS 5.0 requirement where one fits."""
 
 import asyncio
-import json
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,43 +16,18 @@ from fastapi import Request
 from redis import Redis
 
 from blurline.access import jwks
-from blurline.access.apikeys import new_key
 from blurline.access.caller import Caller, Scope
 from blurline.api.access import is_local
 from blurline.api.app import create_app
-from blurline.api.deletion import Deletion
 from blurline.api.docs import SCRIPT, STYLE
-from blurline.audit import AuditTrail, read_receipt
-from blurline.certificate.signing import load_public_key, load_signing_key, public_key_place
-from blurline.errors import StoreUnavailableError
-from blurline.imaging.kind import Kind
-from blurline.jobs.job import JobError, JobSpec, failed
+from blurline.jobs.job import JobError, failed
 from blurline.jobs.records import Records
-from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
-from blurline.settings import Settings
-from blurline.storage import keys
-from blurline.storage.objects import FolderStore, open_store
-from blurline.storage.vault import open_vault
+from blurline.storage.objects import open_store
 from pipeline_architecture import pipelines
-from tests.issuer import AUDIENCE, ISSUER, Issuer, bearer, issuing, key_file
-from tests.originals import vault_in
-from tests.parts import (
-    ROOT,
-    files_below,
-    fresh,
-    image_worker,
-    job_spec,
-    refusal,
-    runner,
-    serving,
-    settings_for,
-    upload,
-)
+from tests.callers import House, bearer, key_settings
+from tests.issuer import AUDIENCE, ISSUER, Issuer
+from tests.parts import NOBODY, ROOT, files_below, job_spec, refusal, serving, settings_for, upload
 from tests.test_privacy import holding
-
-NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
-"""An id that nothing has."""
 
 ROUTES = {
     ("POST", "/upload"): Scope.SUBMIT,
@@ -73,71 +47,6 @@ ROUTES = {
 
 OPEN = {"/health", "/docs", f"/docs/{SCRIPT}", f"/docs/{STYLE}", "/openapi.json"}
 """Paths that ask for none."""
-
-CALLERS = {
-    "alice": "submit,read,delete",
-    "bob": "submit,read,delete",
-    "eve": "submit,read,delete,read:original",
-    "auditor": "read:original",
-    "admin": "admin",
-    **{f"only-{scope.replace(':', '-')}": scope.value for scope in Scope},
-}
-
-
-@dataclass(frozen=True)
-class House:
-    """A service without a worker that asks who calls, and keys of several callers."""
-
-    client: httpx.Client
-    settings: Settings
-    keys: dict[str, str]
-
-    def get(self, path: str, who: str) -> httpx.Response:
-        return self.request("GET", path, who)
-
-    def request(self, method: str, path: str, who: str, **others: Any) -> httpx.Response:
-        return self.client.request(method, path, headers=bearer(self.keys[who]), **others)
-
-    def upload(self, picture: bytes, who: str) -> str:
-        """Hand in a picture, as a job of its own; the job's id."""
-        headers = {**bearer(self.keys[who]), **fresh()}
-        answer = self.client.post("/upload", files={"file": ("a.jpg", picture)}, headers=headers)
-        assert answer.status_code == 202, answer.text
-        job_id: str = answer.json()["job_id"]
-        return job_id
-
-    def treated(self, picture: bytes, who: str | None) -> str:
-        """A job of the caller that a worker has completed; its id."""
-        owner = None if who is None else f"key-{who}"
-        spec = job_spec(pipeline="test", targets=(), owner=owner)
-        vault_in(self.settings.data_dir).put(spec.job_id, spec.kind, picture)
-        settings = self.settings.model_copy(update={"queue_name": f"of-{spec.job_id}"})
-        JobQueue(connect(settings.redis_url or ""), settings).submit([spec])
-        with image_worker(settings, runner(settings)) as worker:
-            worker.work(max_jobs=1)
-        assert self.get(f"/status/{spec.job_id}", "admin").json()["status"] == "completed"
-        return spec.job_id
-
-    def trail(self, job_id: str) -> list[tuple[str, str, str]]:
-        """What the audit trail says of the job: event, actor and outcome."""
-        lines = AuditTrail(open_store(self.settings)).lines()
-        return [(x["event"], x["actor"], x["outcome"]) for x in lines if x["job_id"] == job_id]
-
-
-def key_settings(folder: Path, callers: dict[str, str]) -> tuple[dict[str, str], Path]:
-    """Keys of the callers, and their file."""
-    made = {name: new_key(name, scopes.split(",")) for name, scopes in callers.items()}
-    return {name: key for name, (key, _) in made.items()}, key_file(
-        folder, *(line for _, line in made.values())
-    )
-
-
-@pytest.fixture
-def house(redis_url: str, tmp_path: Path) -> Iterator[House]:
-    granted, path = key_settings(tmp_path, CALLERS)
-    settings = settings_for(redis_url, tmp_path, api_keys_file=path)
-    with serving(settings) as client:
-        yield House(client, settings, granted)
 
 
 def path_of(route: str, job_id: str = NOBODY) -> str:
@@ -219,260 +128,7 @@ def test_v8_1_1_the_page_on_access_names_the_scope_of_every_route() -> None:
     assert said == ROUTES
 
 
-# Whose job it is
-
-
-def test_v8_2_2_a_job_that_waits_is_its_callers_alone(house: House, small_jpeg: bytes) -> None:
-    job_id = house.upload(small_jpeg, "alice")
-    assert house.get(f"/status/{job_id}", "alice").json()["status"] == "submitted"
-    for route in ("/status", "/result", "/certificate", "/original"):
-        answer = house.get(f"{route}/{job_id}", "eve")
-        assert refusal(answer) == (404, "not_found")
-        assert answer.json() == house.get(f"{route}/{NOBODY}", "eve").json()
-    answer = house.request("DELETE", f"/jobs/{job_id}", "bob")
-    assert refusal(answer) == (404, "not_found")
-    assert answer.json() == house.request("DELETE", f"/jobs/{NOBODY}", "bob").json()
-    assert house.get(f"/status/{job_id}", "alice").json()["status"] == "submitted"
-
-
-def test_v8_2_2_a_job_that_is_done_is_its_callers_alone(house: House, small_jpeg: bytes) -> None:
-    job_id = house.treated(small_jpeg, "alice")
-    with Redis.from_url(house.settings.redis_url or "") as redis:
-        for forgotten in (False, True):
-            if forgotten:
-                redis.flushall()
-            for route in ("/status", "/result", "/certificate"):
-                assert house.get(f"{route}/{job_id}", "alice").status_code == 200
-                assert refusal(house.get(f"{route}/{job_id}", "bob")) == (404, "not_found")
-            answer = house.request("DELETE", f"/jobs/{job_id}", "bob")
-            assert refusal(answer) == (404, "not_found")
-    assert house.get(f"/result/{job_id}", "alice").status_code == 200
-
-
-def test_v8_2_2_a_job_that_failed_is_its_callers_alone(house: House) -> None:
-    spec = job_spec(owner="key-alice")
-    error = JobError("corrupt_image", "the picture's data is damaged")
-    Records(open_store(house.settings)).commit(failed(spec, error, time.time()))
-    assert house.get(f"/status/{spec.job_id}", "alice").json()["status"] == "failed"
-    for route in ("/status", "/result", "/certificate"):
-        assert refusal(house.get(f"{route}/{spec.job_id}", "bob")) == (404, "not_found")
-
-
-def test_v8_2_2_a_batch_is_its_callers_alone(house: House, small_jpeg: bytes) -> None:
-    for pictures in ([small_jpeg, small_jpeg], [b"words"]):
-        files = [("files", ("a.jpg", picture)) for picture in pictures]
-        answer = house.request("POST", "/batch-upload", "alice", files=files).json()
-        path = f"/batch/{answer['batch_id']}"
-        assert house.get(path, "alice").json()["total"] == answer["submitted"]
-        assert refusal(house.get(path, "bob")) == (404, "not_found")
-        assert house.get(path, "bob").json() == house.get(f"/batch/{NOBODY}", "bob").json()
-        assert house.get(path, "admin").status_code == 200
-        for job in answer["jobs"]:
-            if job["job_id"]:
-                path = f"/status/{job['job_id']}"
-                assert house.get(path, "alice").status_code == 200
-                assert house.get(path, "bob").status_code == 404
-
-
-def test_v8_4_1_an_admin_sees_the_jobs_of_all_and_of_nobody(
-    house: House, small_jpeg: bytes
-) -> None:
-    for owner in ("alice", None):
-        job_id = house.treated(small_jpeg, owner)
-        for route in ("/status", "/result", "/certificate"):
-            assert house.get(f"{route}/{job_id}", "admin").status_code == 200
-            if owner is None:
-                assert refusal(house.get(f"{route}/{job_id}", "alice")) == (404, "not_found")
-        assert house.request("DELETE", f"/jobs/{job_id}", "admin").status_code == 200
-
-
-def test_two_keys_of_one_name_are_one_caller(
-    redis_url: str, tmp_path: Path, small_jpeg: bytes
-) -> None:
-    (old, old_line), (new, new_line) = (new_key("camera", ["submit", "read"]) for _ in range(2))
-    settings = settings_for(redis_url, tmp_path, api_keys_file=key_file(tmp_path, old_line))
-    with serving(settings) as client:
-        house = House(client, settings, {"old": old, "new": new})
-        job_id = house.upload(small_jpeg, "old")
-        assert house.get(f"/status/{job_id}", "new").status_code == 401
-        key_file(tmp_path, new_line)
-        assert house.get(f"/status/{job_id}", "new").status_code == 200
-        assert house.get(f"/status/{job_id}", "old").status_code == 401
-
-
-def test_the_owner_is_kept_with_the_job_and_told_to_nobody(house: House, small_jpeg: bytes) -> None:
-    job_id = house.treated(small_jpeg, "alice")
-    record = Records(open_store(house.settings)).find(job_id)
-    assert record is not None
-    assert record.owner == "key-alice"
-    for route in ("/status", "/certificate"):
-        assert "alice" not in house.get(f"{route}/{job_id}", "alice").text
-
-
-def test_a_job_of_an_earlier_version_belongs_to_nobody() -> None:
-    message = job_spec().to_message()
-    del message["owner"]
-    assert JobSpec.from_message(message).owner is None
-
-
-# Deletion
-
-
-def test_a_deletion_names_its_caller_in_the_audit_trail(house: House, small_jpeg: bytes) -> None:
-    job_id = house.treated(small_jpeg, "alice")
-
-    answer = house.request("DELETE", f"/jobs/{job_id}", "alice")
-
-    assert answer.status_code == 200
-    key = load_public_key(public_key_place(house.settings.data_dir))
-    assert "original" in read_receipt(answer.content, key).removed
-    assert {actor for _, actor, _ in house.trail(job_id)} == {"key-alice"}
-    assert b"alice" not in answer.content
-    for who, status in (("alice", 404), ("bob", 404), ("admin", 404)):
-        assert house.get(f"/status/{job_id}", who).status_code == status
-
-
-def test_an_owner_may_delete_twice_and_others_not_even_then(
-    house: House, small_jpeg: bytes
-) -> None:
-    job_id = house.upload(small_jpeg, "alice")
-    assert house.request("DELETE", f"/jobs/{job_id}", "alice").status_code == 200
-    again = house.request("DELETE", f"/jobs/{job_id}", "alice")
-    assert again.status_code == 200
-    assert json.loads(again.content)["receipt"]["removed"] == []
-    assert refusal(house.request("DELETE", f"/jobs/{job_id}", "bob")) == (404, "not_found")
-
-
-def test_a_picture_that_is_not_blurred_in_time_is_deleted_in_the_name_of_its_caller(
-    house: House, small_jpeg: bytes
-) -> None:
-    with serving(house.settings.model_copy(update={"blur_wait": 0.1})) as client:
-        files = {"picture": ("a.jpg", small_jpeg)}
-        answer = client.post("/blur/", files=files, headers=bearer(house.keys["alice"]))
-    assert refusal(answer) == (503, "busy")
-    lines = list(AuditTrail(open_store(house.settings)).lines())
-    assert {line["actor"] for line in lines} == {"key-alice"}
-    assert Records(open_store(house.settings)).owner(lines[0]["job_id"]) == "key-alice"
-
-
-class Failing(FolderStore):
-    """A folder from which nothing can be removed for a while."""
-
-    away = True
-
-    def delete(self, key: str) -> None:
-        if self.away:
-            raise StoreUnavailableError("the store does not answer")
-        super().delete(key)
-
-
-def test_a_deletion_that_failed_half_way_still_knows_its_owner(
-    redis_url: str, tmp_path: Path
-) -> None:
-    settings, spec = settings_for(redis_url, tmp_path), job_spec(owner="key-alice")
-    store = Failing(tmp_path / "store")
-    records, queue = Records(store), JobQueue(connect(redis_url), settings)
-    vault, key = open_vault(settings, store), load_signing_key(None, tmp_path)
-    vault.put(spec.job_id, Kind.JPEG, b"a picture")
-    queue.submit([spec])
-    deletion = Deletion(store, vault, records, queue, AuditTrail(store), key)
-
-    with pytest.raises(StoreUnavailableError):
-        deletion.delete(spec.job_id, owner="key-alice")
-
-    assert queue.states([spec.job_id]) == [None]
-    assert records.owner(spec.job_id) == "key-alice"
-    assert records.is_deleted(spec.job_id)
-    assert records.find(spec.job_id) is None
-    store.away = False
-    receipt = read_receipt(deletion.delete(spec.job_id, owner="key-alice"), key.public)
-    assert receipt.removed == ("original",)
-
-
-# Originals
-
-
-def test_an_original_is_handed_out_as_it_was_sent_and_the_trail_says_to_whom(
-    house: House, small_jpeg: bytes
-) -> None:
-    spec = job_spec(owner="key-eve")
-    vault_in(house.settings.data_dir).put(spec.job_id, spec.kind, small_jpeg)
-    JobQueue(connect(house.settings.redis_url or ""), house.settings).submit([spec])
-    for job_id in (spec.job_id, house.treated(small_jpeg, "eve")):
-        answer = house.get(f"/original/{job_id}", "eve")
-        assert answer.status_code == 200
-        assert answer.content == small_jpeg
-        assert answer.headers["Content-Type"] == "image/jpeg"
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert house.trail(job_id) == [("original_read", "key-eve", "done")]
-
-
-@pytest.mark.parametrize("who", ["alice", "admin"])
-def test_v8_2_1_an_original_asks_for_its_own_scope_even_of_an_admin(
-    house: House, small_jpeg: bytes, who: str
-) -> None:
-    job_id = house.treated(small_jpeg, "alice")
-    answer = house.get(f"/original/{job_id}", who)
-    assert refusal(answer) == (403, "forbidden")
-    assert "read:original" in answer.json()["error"]["message"]
-
-
-def test_v8_2_2_the_original_of_another_caller_is_not_found_and_the_trail_says_who_asked(
-    house: House, small_jpeg: bytes
-) -> None:
-    job_id = house.treated(small_jpeg, "alice")
-    assert refusal(house.get(f"/original/{job_id}", "eve")) == (404, "not_found")
-    assert house.trail(job_id) == [("original_read", "key-eve", "refused")]
-
-
-def test_an_admin_with_the_scope_may_read_any_original(
-    redis_url: str, tmp_path: Path, small_jpeg: bytes
-) -> None:
-    granted, path = key_settings(tmp_path, {"boss": "admin,read:original", "admin": "admin"})
-    settings = settings_for(redis_url, tmp_path, api_keys_file=path)
-    with serving(settings) as client:
-        house = House(client, settings, granted)
-        job_id = house.treated(small_jpeg, "alice")
-        assert house.get(f"/original/{job_id}", "boss").content == small_jpeg
-
-
-def test_an_original_that_is_gone_is_not_found(house: House, small_jpeg: bytes) -> None:
-    job_id = house.treated(small_jpeg, "eve")
-    vault_in(house.settings.data_dir).forget(job_id, Kind.JPEG)
-    assert refusal(house.get(f"/original/{job_id}", "eve")) == (404, "not_found")
-    assert house.trail(job_id) == [("original_read", "key-eve", "absent")]
-
-
-def test_an_original_that_can_not_be_decrypted_is_noted_and_not_shown(
-    house: House, small_jpeg: bytes
-) -> None:
-    job_id = house.treated(small_jpeg, "eve")
-    open_store(house.settings).put(keys.original(job_id, Kind.JPEG), b"BLO1" + bytes(60), "x/x")
-    assert refusal(house.get(f"/original/{job_id}", "eve")) == (500, "original_unreadable")
-    assert house.trail(job_id) == [("original_read", "key-eve", "failed")]
-
-
-def test_what_is_no_id_has_no_original(house: House) -> None:
-    for job_id in ("x", "%2e%2e", "*", f"{NOBODY}.json"):
-        assert refusal(house.get(f"/original/{job_id}", "eve")) == (404, "not_found")
-
-
-def test_nobody_reads_originals_while_nobody_is_asked_who_they_are(
-    redis_url: str, tmp_path: Path, small_jpeg: bytes
-) -> None:
-    with serving(settings_for(redis_url, tmp_path)) as client:
-        job_id = upload(client, small_jpeg)
-        assert refusal(client.get(f"/original/{job_id}")) == (403, "forbidden")
-
-
 # Tokens
-
-
-@pytest.fixture
-def issuer() -> Iterator[Issuer]:
-    with issuing() as issuer:
-        issuer.add("first", "ES256")
-        yield issuer
 
 
 @pytest.fixture
@@ -487,7 +143,7 @@ def token_client(redis_url: str, tmp_path: Path, issuer: Issuer) -> Iterator[htt
 def test_v10_3_2_a_token_opens_what_its_scopes_allow(
     token_client: httpx.Client, issuer: Issuer, small_jpeg: bytes
 ) -> None:
-    alice, bob = (bearer(issuer.token("first", "ES256", sub=name)) for name in ("alice", "bob"))
+    alice, bob = (bearer(issuer.token("ES256", "ES256", sub=name)) for name in ("alice", "bob"))
     files = {"file": ("a.jpg", small_jpeg)}
     job_id = token_client.post("/upload", files=files, headers=alice).json()["job_id"]
 
@@ -500,7 +156,7 @@ def test_v10_3_2_a_token_opens_what_its_scopes_allow(
 def test_v9_2_1_a_token_that_has_expired_is_answered_401(
     token_client: httpx.Client, issuer: Issuer
 ) -> None:
-    token = issuer.token("first", "ES256", exp=int(time.time()) - 3600)
+    token = issuer.token("ES256", "ES256", exp=int(time.time()) - 3600)
     answer = token_client.get("/stats", headers=bearer(token))
     assert refusal(answer) == (401, "unauthorized")
     assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
@@ -510,7 +166,7 @@ def test_v9_1_3_the_issuer_may_change_its_keys_while_the_service_runs(
     token_client: httpx.Client, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "PAUSE_SECONDS", 0)
-    assert token_client.get("/stats", headers=bearer(issuer.token("first", "ES256"))).is_success
+    assert token_client.get("/stats", headers=bearer(issuer.token("ES256", "ES256"))).is_success
     issuer.add("second", "EdDSA")
     assert token_client.get("/stats", headers=bearer(issuer.token("second", "EdDSA"))).is_success
 
@@ -519,7 +175,7 @@ def test_while_the_issuer_is_away_the_answer_is_503(
     token_client: httpx.Client, issuer: Issuer
 ) -> None:
     issuer.status = 500
-    answer = token_client.get("/stats", headers=bearer(issuer.token("first", "ES256")))
+    answer = token_client.get("/stats", headers=bearer(issuer.token("ES256", "ES256")))
     assert refusal(answer) == (503, "access_unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
 
@@ -530,7 +186,7 @@ def test_keys_and_tokens_may_be_used_side_by_side(
     granted, path = key_settings(tmp_path, {"alice": "read"})
     tokens = {"jwt_jwks_url": issuer.url, "jwt_issuer": ISSUER, "jwt_audience": AUDIENCE}
     with serving(settings_for(redis_url, tmp_path, api_keys_file=path, **tokens)) as client:
-        for credential in (granted["alice"], issuer.token("first", "ES256")):
+        for credential in (granted["alice"], issuer.token("ES256", "ES256")):
             assert client.get("/stats", headers=bearer(credential)).status_code == 200
 
 
@@ -657,7 +313,7 @@ def test_v16_2_5_no_key_and_no_token_is_written_anywhere(
     settings = settings_for(
         redis_url, tmp_path, api_keys_file=path, rate_limit="100/hour", log_level="debug", **chosen
     )
-    token = issuer.token("first", "ES256", sub="alice@example.org", scope="submit read")
+    token = issuer.token("ES256", "ES256", sub="alice@example.org", scope="submit read")
     broken = token[:-6]
     wrong = granted["alice"] + "wrong"
     said = []

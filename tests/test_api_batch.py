@@ -12,6 +12,8 @@ import pytest
 
 from tests.originals import original_of
 from tests.parts import (
+    NOBODY,
+    Start,
     Taking,
     ValkeyServer,
     eventually,
@@ -21,11 +23,6 @@ from tests.parts import (
     serving,
     settings_for,
 )
-
-Start = Callable[..., httpx.Client]
-
-NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
-"""An id that nothing has."""
 
 QUEUE = "rq:queue:image_processing_queue"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)

@@ -16,9 +16,7 @@ from blurline.errors import SettingsError
 from blurline.settings import load_settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store
-from tests.parts import refusal
-
-Start = Callable[..., httpx.Client]
+from tests.parts import Start, refusal
 
 PAGE = "https://photos.example.org"
 MARK = "planted-words"

@@ -24,6 +24,7 @@ from blurline.jobs.records import Records
 from blurline.storage.objects import open_store
 from tests.originals import vault_in
 from tests.parts import (
+    Start,
     ValkeyServer,
     environment_of,
     eventually,
@@ -34,7 +35,6 @@ from tests.parts import (
     settings_for,
 )
 
-Start = Callable[..., httpx.Client]
 QUEUE = "rq:queue:image_processing_queue"
 
 

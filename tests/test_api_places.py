@@ -1,7 +1,6 @@
 """When the queue takes no more: by its length, and by how long its work takes."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -12,9 +11,8 @@ from redis import Redis
 from blurline.jobs.job import completed
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.stats import Stats
-from tests.parts import files_below, job_spec, refusal, upload
+from tests.parts import Start, files_below, job_spec, refusal, upload
 
-Start = Callable[..., httpx.Client]
 RESULTS = {"blur_metadata": {"counts": {}}, "detection_metadata": None}
 
 

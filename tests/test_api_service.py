@@ -1,7 +1,7 @@
 """What the service tells of itself: stats, queue, health, metrics."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from blurline import metrics
 from blurline.stack.stack import Stack
 from pipeline_architecture import pipelines
-from tests.parts import ended, eventually, refusal, serving, settings_for, upload
-
-Start = Callable[..., httpx.Client]
+from tests.parts import Start, ended, eventually, refusal, serving, settings_for, upload
 
 QUEUE = {
     "depth",

@@ -20,6 +20,8 @@ from blurline.stages.options import NAMES
 from blurline.stages.pipeline import Target
 from tests.originals import original_of, vault_in
 from tests.parts import (
+    NOBODY,
+    Start,
     Taking,
     ended,
     image_worker,
@@ -30,11 +32,6 @@ from tests.parts import (
     settings_for,
     upload,
 )
-
-Start = Callable[..., httpx.Client]
-
-NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
-"""An id that nothing has."""
 
 FIELDS = {"job_id", "status", "updated_at", "results", "error"}
 RESULTS = {

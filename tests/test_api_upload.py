@@ -1,58 +1,37 @@
 """`POST /upload`: what is taken, what is refused, and that nothing is left half-done."""
 
-import contextlib
 import shutil
-import socket
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image, ImageOps
-from prometheus_client.parser import text_string_to_metric_families
+from PIL import Image
 
-from blurline.queue.jobqueue import rq_queue
-from blurline.settings import load_settings
 from tests.originals import original_of
 from tests.parts import (
+    Start,
     Taking,
-    ValkeyServer,
     drawing,
-    ended,
-    eventually,
     files_below,
-    fresh,
     picture_file,
     refusal,
+    send,
     serving,
     settings_for,
     upload,
 )
 
-Start = Callable[..., httpx.Client]
-
-QUEUE = "rq:queue:image_processing_queue"
-BOUNDARY = "a-boundary"
-MULTIPART = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-
 
 def written(kind: str, **options: Any) -> bytes:
     """A real file of a kind."""
     return picture_file(Image.fromarray(drawing()), kind, **options)
-
-
-def part(content: bytes, name: str = "photo.jpg", field: str = "file") -> bytes:
-    """A multipart body with one file."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"'
-    return head.encode() + b"\r\n\r\n" + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -64,11 +43,6 @@ def png_header(width: int, height: int) -> bytes:
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
-def send(client: httpx.Client, content: bytes, name: str = "photo.jpg", **data: Any) -> Any:
-    files = {"file": (name, content)}
-    return client.post("/upload", files=files, data=data, headers=fresh())
 
 
 def test_an_upload_is_answered_with_its_job(taking: Taking, small_jpeg: bytes) -> None:
@@ -170,112 +144,6 @@ def test_a_file_is_judged_by_its_content(
     assert answer.status_code == status
 
 
-@pytest.mark.parametrize(
-    "request_parts",
-    [
-        pytest.param({}, id="nothing"),
-        pytest.param({"json": {"file": "photo.jpg"}}, id="JSON"),
-        pytest.param({"data": {"file": "photo.jpg"}}, id="URL-encoded form"),
-        pytest.param(
-            {"content": written("PNG"), "headers": {"Content-Type": "image/png"}}, id="bare picture"
-        ),
-        pytest.param({"files": {"picture": ("a.png", written("PNG"))}}, id="other field"),
-        pytest.param({"files": {"files": ("a.png", written("PNG"))}}, id="the batch's field"),
-        pytest.param(
-            {"data": {"file": "text"}, "files": {"other": ("a.png", written("PNG"))}}, id="text"
-        ),
-        pytest.param({"content": part(b"x")[:-30], "headers": MULTIPART}, id="cut off"),
-        pytest.param({"content": b"--a-boundary--\r\n", "headers": MULTIPART}, id="empty form"),
-    ],
-)
-def test_a_request_without_a_file_is_answered_400(
-    refusing: httpx.Client, request_parts: dict[str, Any]
-) -> None:
-    assert refusal(refusing.post("/upload", **request_parts)) == (400, "no_file")
-
-
-@pytest.mark.parametrize(
-    ("content", "headers"),
-    [
-        (b"no boundary at all", MULTIPART),
-        (b"--a-boundary\r\nbad header\r\n\r\nx\r\n--a-boundary--\r\n", MULTIPART),
-        (b"--a-boundary\r\n\r\nno name\r\n--a-boundary--\r\n", MULTIPART),
-        (part(b"x"), {"Content-Type": "multipart/form-data"}),
-    ],
-)
-def test_a_malformed_form_is_answered_400(
-    refusing: httpx.Client,
-    content: bytes,
-    headers: dict[str, str],
-) -> None:
-    answer = refusing.post("/upload", content=content, headers=headers)
-
-    assert refusal(answer) == (400, "bad_request")
-
-
-@pytest.mark.parametrize("number", [2, 3, 20])
-def test_more_files_than_one_are_answered_413(
-    refusing: httpx.Client, small_jpeg: bytes, number: int
-) -> None:
-    answer = refusing.post("/upload", files=[("file", ("a.jpg", small_jpeg))] * number)
-
-    assert refusal(answer) == (413, "too_many_files")
-    assert "/batch-upload" in answer.json()["error"]["message"]
-
-
-LIMIT = 100_000
-HUNG = 10.0
-"""Seconds without an answer after which nobody believes in one any more."""
-
-
-@pytest.fixture(scope="module")
-def narrow(
-    shared_valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Taking]:
-    """A service that takes small files only."""
-    folder = tmp_path_factory.mktemp("narrow")
-    settings = settings_for(shared_valkey.url, folder, queue_name="narrow", max_image_bytes=LIMIT)
-    with serving(settings) as client, shared_valkey.client() as redis:
-        yield Taking(client, folder / "store", redis, "narrow")
-
-
-def test_a_file_of_just_the_limit_is_taken(narrow: Taking, small_jpeg: bytes) -> None:
-    assert send(narrow.client, small_jpeg + bytes(LIMIT - len(small_jpeg))).status_code == 202
-
-
-SIZES = [LIMIT + 1, LIMIT + 70_000, 2 * LIMIT, 3 * LIMIT, 50 * LIMIT]
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_too_many_announced_bytes_are_answered_413(
-    narrow: Taking, small_jpeg: bytes, size: int
-) -> None:
-    before = narrow.holds()
-    picture = small_jpeg + bytes(size - len(small_jpeg))
-
-    answer = narrow.client.post("/upload", files={"file": ("a.jpg", picture)}, timeout=HUNG)
-
-    assert refusal(answer) == (413, "too_many_bytes")
-    assert narrow.holds() == before
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_too_many_unannounced_bytes_are_answered_413(
-    narrow: Taking, small_jpeg: bytes, size: int
-) -> None:
-    before = narrow.holds()
-    body = part(small_jpeg + bytes(size - len(small_jpeg)))
-
-    def chunks() -> Iterator[bytes]:
-        for start in range(0, len(body), 16_384):
-            yield body[start : start + 16_384]
-
-    answer = narrow.client.post("/upload", content=chunks(), headers=MULTIPART, timeout=HUNG)
-
-    assert refusal(answer) == (413, "too_many_bytes")
-    assert narrow.holds() == before
-
-
 @pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (2**31 - 1, 1)])
 def test_too_many_pixels_are_answered_413_by_the_header_alone(
     refusing: httpx.Client, width: int, height: int
@@ -284,142 +152,6 @@ def test_too_many_pixels_are_answered_413_by_the_header_alone(
     answer = send(refusing, png_header(width, height))
 
     assert refusal(answer) == (413, "too_many_pixels")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"targets": "cat"}, "face, license_plate, car, person"),
-        ({"targets": "face,cat"}, "face, license_plate"),
-        ({"targets": ["face", "cat"]}, "face, license_plate"),
-        ({"style": "pixelate"}, "mosaic, solid, gaussian"),
-        ({"style": ["solid", "mosaic"]}, "mosaic, solid, gaussian"),
-        ({"quality": "best"}, "fast, balanced, thorough"),
-        ({"metadata": "all"}, "keep, minimal, none"),
-        ({"on_failure": "ignore"}, "fail, obscure"),
-        ({"threshold": "car=0.3"}, "face, license_plate"),
-        ({"threshold": "face=2"}, "0.01 to 1"),
-        ({"ignore_zones": "[[[0, 0], [1, 0]]]"}, "ignore_zones[0]"),
-        ({"redact_zones": "[[[0, 0], [1, 0], [1, 2]]]"}, "redact_zones[0][2][1]"),
-        ({"pipeline": "none"}, "blur_detect, blur"),
-        ({"pipeline": "../blur"}, "blur_detect, blur"),
-        ({"targets": " , "}, "face, license_plate"),
-        ({"target": "person"}, "targets"),
-        ({"zones": "[]"}, "ignore_zones"),
-    ],
-)
-def test_a_bad_option_is_answered_422_with_the_good_ones(
-    refusing: httpx.Client,
-    small_jpeg: bytes,
-    options: dict[str, Any],
-    said: str,
-) -> None:
-    answer = send(refusing, small_jpeg, **options)
-
-    assert refusal(answer) == (422, "bad_option")
-    assert said in answer.json()["error"]["message"]
-
-
-def test_an_option_that_is_a_file_is_answered_422(
-    refusing: httpx.Client, small_jpeg: bytes
-) -> None:
-    files = {"file": ("a.jpg", small_jpeg), "targets": ("targets.txt", b"face")}
-
-    assert refusal(refusing.post("/upload", files=files)) == (422, "bad_option")
-
-
-@pytest.mark.parametrize(
-    ("options", "targets", "style", "detects"),
-    [
-        ({}, ["face", "license_plate"], "mosaic", True),
-        ({"targets": "person,face"}, ["person", "face"], "mosaic", True),
-        ({"targets": ["person", "car"]}, ["person", "car"], "mosaic", True),
-        ({"targets": " Face , face,"}, ["face"], "mosaic", True),
-        ({"style": "SOLID", "pipeline": "Blur"}, ["face", "license_plate"], "solid", False),
-        ({"targets": "", "style": "", "pipeline": ""}, ["face", "license_plate"], "mosaic", True),
-    ],
-)
-def test_options_are_form_fields(
-    client: httpx.Client,
-    small_jpeg: bytes,
-    options: dict[str, Any],
-    targets: list[str],
-    style: str,
-    detects: bool,
-) -> None:
-    results = ended(client, upload(client, small_jpeg, **options))["results"]
-
-    assert results["blur_metadata"]["targets"] == targets
-    assert results["blur_metadata"]["style"] == style
-    assert (results["detection_metadata"] is not None) is detects
-
-
-def test_quality_threshold_and_zones_hold_for_the_picture(
-    client: httpx.Client, small_jpeg: bytes
-) -> None:
-    results = ended(
-        client,
-        upload(
-            client,
-            small_jpeg,
-            quality="thorough",
-            threshold="0.9,face=0.5",
-            ignore_zones="[[[0, 0], [1, 0], [1, 0.5], [0, 0.5]]]",
-            redact_zones="[[[0.5, 0.5], [1, 0.5], [1, 1]]]",
-        ),
-    )["results"]
-
-    blurred = results["blur_metadata"]
-    assert blurred["quality"] == "thorough"
-    assert blurred["thresholds"] == {"face": 0.5, "license_plate": 0.9}
-    assert blurred["zones"] == {
-        "ignore": [[[0, 0], [1, 0], [1, 0.5], [0, 0.5]]],
-        "redact": [[[0.5, 0.5], [1, 0.5], [1, 1]]],
-    }
-    assert blurred["counts"]["zone"] == 1
-    assert blurred["regions"][-1] == {
-        "target": "zone",
-        "confidence": 1.0,
-        "box": [160, 120, 320, 240],
-        "polygon": [[160, 120], [320, 120], [320, 240]],
-    }
-
-
-def test_a_zone_is_one_of_the_picture_as_it_is_seen(client: httpx.Client) -> None:
-    # Orientation 6: the file's 320 x 240 pixels are shown as 240 x 320.
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    picture = picture_file(Image.fromarray(drawing()), "JPEG", exif=exif)
-    lower_left = "[[[0, 0.5], [0.5, 0.5], [0.5, 1], [0, 1]]]"
-
-    job_id = upload(client, picture, style="solid", threshold="1", redact_zones=lower_left)
-    ended(client, job_id)
-
-    result = Image.open(BytesIO(client.get(f"/result/{job_id}").content))
-    pixels = np.asarray(ImageOps.exif_transpose(result))
-    assert pixels.shape == (320, 240, 3)
-    dark = (pixels < 30).all(axis=2)
-    assert dark[165:, :115].all()
-    assert not dark[:155].any()
-    assert not dark[:, 125:].any()
-
-
-def test_a_camera_has_zones_and_thresholds_by_its_settings(
-    idle_client: Start, shared_valkey: ValkeyServer, small_jpeg: bytes
-) -> None:
-    zones = [[[0, 0], [1, 0], [1, 0.5]]]
-    client = idle_client(
-        default_quality="fast", default_threshold="face=0.5", default_redact_zones=zones
-    )
-    upload(client, small_jpeg)
-    upload(client, small_jpeg, quality="thorough", threshold="face=0.7", redact_zones="[]")
-
-    with shared_valkey.client() as redis:
-        waiting = rq_queue(redis, load_settings()).get_jobs()
-    found = [job.kwargs["options"] for job in waiting]
-    assert [options["quality"] for options in found] == ["fast", "thorough"]
-    assert [options["thresholds"] for options in found] == [{"face": 0.5}, {"face": 0.7}]
-    assert [options["zones"]["redact"] for options in found] == [zones, []]
 
 
 def test_an_upload_to_a_full_queue_is_answered_429(
@@ -477,87 +209,6 @@ def test_a_picture_that_could_not_be_stored_is_not_queued(
     assert int(answer.headers["Retry-After"]) >= 1
     assert client.get("/queue-status").json()["depth"] == 0
     assert not (tmp_path / "store").exists()
-
-
-def answers_of_upload(client: httpx.Client) -> Counter[str]:
-    """How many requests to /upload have ended so far, by status."""
-    families = text_string_to_metric_families(client.get("/metrics").text)
-    return Counter(
-        {
-            sample.labels["status"]: int(sample.value)
-            for family in families
-            for sample in family.samples
-            if sample.name == "blurline_http_requests_total" and sample.labels["route"] == "/upload"
-        }
-    )
-
-
-def hang_up_halfway(client: httpx.Client, picture: bytes) -> Counter[str]:
-    """Send all but the end of an upload, go away, and say how the service counted that."""
-    before, body = answers_of_upload(client), part(picture)
-    head = f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
-    head += f"Content-Type: {MULTIPART['Content-Type']}\r\n\r\n"
-    address = (client.base_url.host, client.base_url.port)
-    with contextlib.closing(socket.create_connection(address)) as caller:
-        caller.sendall(head.encode() + body[:-10])
-    counted: Counter[str] = eventually(
-        lambda: answers_of_upload(client) - before, "the request has come to its end"
-    )
-    return counted
-
-
-def test_a_caller_that_hangs_up_halfway_leaves_nothing(taking: Taking, small_jpeg: bytes) -> None:
-    before = taking.holds()
-
-    hang_up_halfway(taking.client, small_jpeg)
-
-    assert taking.holds() == before
-
-
-def test_a_caller_that_hangs_up_is_not_counted_as_an_error_of_ours(
-    taking: Taking, small_jpeg: bytes
-) -> None:
-    counted = hang_up_halfway(taking.client, small_jpeg)
-
-    assert not [status for status in counted if status.startswith("5")]
-
-
-@pytest.mark.parametrize(
-    ("sent", "shown"),
-    [
-        ("street.jpg", "street.jpg"),
-        ("Straße 東京.jpg", "Straße 東京.jpg"),
-        ("../../etc/passwd", "passwd"),
-        ("..\\..\\boot.ini", "boot.ini"),
-        ("/", "upload"),
-        (".", "upload"),
-        ("..", "upload"),
-        ("a/..", "upload"),
-        ("nul\0l.jpg", "null.jpg"),
-        ("bell\a\x7f\x85.jpg", "bell.jpg"),
-        ("\u202egpj.exe", "gpj.exe"),
-        ("\u2067a\u2069\u200f\u061c.jpg", "a.jpg"),
-        ("line\u2028.jpg", "line.jpg"),
-    ],
-)
-def test_a_file_name_comes_back_harmless(
-    taking: Taking, small_jpeg: bytes, sent: str, shown: str
-) -> None:
-    # Written by hand: a client's library would escape some of these.
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="'.encode()
-    body = head + sent.encode() + part(small_jpeg).partition(b"photo.jpg")[2]
-
-    answer = taking.client.post("/upload", content=body, headers=MULTIPART)
-
-    assert answer.status_code == 202, answer.text
-    assert answer.json()["filename"] == shown
-
-
-def test_a_file_name_of_4_kb_is_cut(taking: Taking, small_jpeg: bytes) -> None:
-    answer = send(taking.client, small_jpeg, "x" * 4096 + ".jpg")
-
-    assert answer.status_code == 202
-    assert len(answer.json()["filename"]) <= 255
 
 
 @pytest.mark.parametrize(

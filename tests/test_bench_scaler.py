@@ -7,15 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.autoscaling import Autoscaler, Bounds, Manifest, Way, read_manifest, wanted
-from bench.scaler import (
-    COLUMNS,
-    LOADS,
-    MANIFEST,
-    Load,
-    Worker,
-    markdown,
-    simulate,
-)
+from bench.cluster import Load, Worker, simulate
+from bench.scaler import COLUMNS, LOADS, MANIFEST, markdown
 from tests.parts import ROOT
 
 SPIKE, STEADY = LOADS

@@ -50,7 +50,7 @@ from blurline.imaging.kind import Kind
 from blurline.models.wheels import sha256
 from blurline.redaction.styles import Style
 from blurline.stages.frame import Quality, Redaction
-from blurline.storage.vault import load_master_keys
+from blurline.storage.masterkeys import load_master_keys
 from tests.parts import ROOT, drawing
 
 PICTURE = encode(drawing(16, 12), Kind.JPEG, 90)
@@ -361,7 +361,7 @@ STARTING = """
 import sys
 from pathlib import Path
 from blurline.certificate.signing import load_signing_key
-from blurline.storage.vault import load_master_keys
+from blurline.storage.masterkeys import load_master_keys
 print("ready", flush=True)
 sys.stdin.readline()
 folder = Path(sys.argv[1])

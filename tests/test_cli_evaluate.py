@@ -4,55 +4,28 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from blurline.cli.main import main
 from blurline.evaluation.peers import sources
 from blurline.evaluation.report import Report, from_json
 from blurline.models.catalogue import catalogue
 from blurline.models.export import Exported
 from blurline.settings import load_settings
+from tests.commands import COMMAND, Cli, check_refused
 from tests.labelled import FACES, entry, face_set, write_set
 from tests.parts import PATIENCE, eventually, files_below
 
 FAST = ["--quality", "fast"]
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it had said."""
-
-    code: int
-    out: str
-    err: str
-
-
-Evaluate = Callable[..., Ended]
-
-
 @pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
-    """Runs the command in this process; an exception that it lets out fails the test."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Ended:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["blurline", "evaluate", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        code = end.value.code
-        assert code is None or isinstance(code, int)
-        return Ended(code or 0, said.out, said.err)
-
-    return run
+def evaluate(cli: Cli) -> Cli:
+    return partial(cli, "evaluate")
 
 
 @pytest.fixture
@@ -64,16 +37,8 @@ def report_of(path: Path) -> Report:
     return from_json(path.read_bytes())
 
 
-def check_refused(end: Ended, *said: str) -> None:
-    """It ended with one clear line and without a report."""
-    assert (end.code, end.out) == (2, "")
-    (line,) = end.err.splitlines()
-    assert line.startswith("blurline: ")
-    assert [words for words in said if words not in line] == []
-
-
 def test_it_tells_recall_by_size_and_writes_it_down(
-    evaluate: Evaluate, faces: Path, tmp_path: Path
+    evaluate: Cli, faces: Path, tmp_path: Path
 ) -> None:
     end = evaluate(faces, "--json", tmp_path / "report.json")
 
@@ -87,9 +52,7 @@ def test_it_tells_recall_by_size_and_writes_it_down(
     assert json.loads((tmp_path / "report.json").read_text())["blurline_evaluation"] == 1
 
 
-def test_every_level_and_every_peer_gets_a_row(
-    evaluate: Evaluate, faces: Path, tmp_path: Path
-) -> None:
+def test_every_level_and_every_peer_gets_a_row(evaluate: Cli, faces: Path, tmp_path: Path) -> None:
     end = evaluate(faces, "--quality", "all", "--peers", "--json", tmp_path / "report.json")
 
     assert end.code == 0
@@ -101,7 +64,7 @@ def test_every_level_and_every_peer_gets_a_row(
 
 
 def test_a_threshold_holds_as_it_does_for_redact(
-    evaluate: Evaluate, faces: Path, tmp_path: Path
+    evaluate: Cli, faces: Path, tmp_path: Path
 ) -> None:
     evaluate(faces, *FAST, "--threshold", "face=0.99", "--json", tmp_path / "report.json")
 
@@ -111,7 +74,7 @@ def test_a_threshold_holds_as_it_does_for_redact(
 
 
 def test_plots_are_written_where_they_are_asked_for(
-    evaluate: Evaluate, faces: Path, tmp_path: Path
+    evaluate: Cli, faces: Path, tmp_path: Path
 ) -> None:
     end = evaluate(faces, *FAST, "--plots", tmp_path / "new/plots", "--format", "png")
 
@@ -121,7 +84,7 @@ def test_plots_are_written_where_they_are_asked_for(
 
 
 def test_a_limit_makes_a_report_that_says_it_is_partial(
-    evaluate: Evaluate, tmp_path: Path, zidane: bytes
+    evaluate: Cli, tmp_path: Path, zidane: bytes
 ) -> None:
     images = [entry("a.jpg", 1280, 720, (*face, "face")) for face in FACES]
     folder = write_set(tmp_path / "faces", {"a.jpg": zidane}, images)
@@ -134,7 +97,7 @@ def test_a_limit_makes_a_report_that_says_it_is_partial(
 
 
 def test_a_folder_without_labels_is_measured_for_false_alarms(
-    evaluate: Evaluate, tmp_path: Path, small_jpeg: bytes
+    evaluate: Cli, tmp_path: Path, small_jpeg: bytes
 ) -> None:
     for name in "abcde":
         path = tmp_path / "signs" / f"{name}.jpg"
@@ -149,7 +112,7 @@ def test_a_folder_without_labels_is_measured_for_false_alarms(
 
 
 def test_a_set_of_everyday_objects_measures_the_detection_network(
-    evaluate: Evaluate, tmp_path: Path, zidane: bytes
+    evaluate: Cli, tmp_path: Path, zidane: bytes
 ) -> None:
     people = [(750, 40, 1150, 715, "person"), (125, 195, 1140, 715, "person")]
     images = [entry("a.jpg", 1280, 720, *people)]
@@ -168,7 +131,7 @@ def test_an_interrupted_run_leaves_no_report(tmp_path: Path, zidane: bytes) -> N
     images = [entry("a.jpg", 1280, 720, (*FACES[0], "face"))] * 3000
     folder = write_set(tmp_path / "faces", {"a.jpg": zidane}, images)
     report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "blurline.cli.main", "evaluate", folder, "--json", report]
+    command = [*COMMAND, "evaluate", folder, "--json", report]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         busy = psutil.Process(process.pid)
         eventually(lambda: busy.cpu_times().user > 4, "it is at work")
@@ -202,7 +165,7 @@ def test_an_interrupted_run_leaves_no_report(tmp_path: Path, zidane: bytes) -> N
     ids=["empty", "missing file", "outside", "unknown label", "other size"],
 )
 def test_a_bad_set_is_refused_before_anything_is_measured(
-    evaluate: Evaluate, tmp_path: Path, zidane: bytes, change: dict[str, Any], said: list[str]
+    evaluate: Cli, tmp_path: Path, zidane: bytes, change: dict[str, Any], said: list[str]
 ) -> None:
     good = face_set(tmp_path / "good", zidane)
     bad = face_set(tmp_path / "bad", zidane)
@@ -233,7 +196,7 @@ def test_a_bad_set_is_refused_before_anything_is_measured(
     ],
 )
 def test_a_wrong_word_is_refused(
-    evaluate: Evaluate, faces: Path, words: list[str], said: list[str]
+    evaluate: Cli, faces: Path, words: list[str], said: list[str]
 ) -> None:
     before = files_below(faces)
 
@@ -242,14 +205,14 @@ def test_a_wrong_word_is_refused(
     assert files_below(faces) == before
 
 
-def test_a_folder_without_pictures_is_refused(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_a_folder_without_pictures_is_refused(evaluate: Cli, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     check_refused(evaluate(tmp_path / "empty", "--targets", "face"), "empty")
 
 
 def test_peers_that_are_not_here_are_refused_with_how_to_get_them(
-    evaluate: Evaluate, tmp_path: Path, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+    evaluate: Cli, tmp_path: Path, small_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = (100, 100, 160, 120, "plate")
     folder = write_set(tmp_path / "a", {"a.jpg": small_jpeg}, [entry("a.jpg", 320, 240, box)])

@@ -14,19 +14,20 @@ import pytest
 from blurline.queue.jobqueue import JobQueue
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
+from blurline.storage.masterkeys import load_master_keys
 from blurline.storage.objects import open_store
-from blurline.storage.vault import load_master_keys, open_vault
+from blurline.storage.vault import open_vault
 from tests.parts import (
     S3Server,
     ValkeyServer,
     ended,
     environment_of,
     eventually,
-    fresh,
     image_worker,
     job_spec,
     refusal,
     runner,
+    send,
     serving,
     settings_for,
     upload,
@@ -43,10 +44,6 @@ def submit(client: httpx.Client, picture: bytes, count: int = SOME) -> list[str]
 def ends(client: httpx.Client, jobs: list[str]) -> set[str]:
     """How the jobs end, given time enough for those that were cut off."""
     return {ended(client, job, seconds=120)["status"] for job in jobs}
-
-
-def send(client: httpx.Client, picture: bytes) -> httpx.Response:
-    return client.post("/upload", files={"file": ("a.jpg", picture)}, headers=fresh())
 
 
 def processing(client: httpx.Client, jobs: list[str]) -> list[str]:

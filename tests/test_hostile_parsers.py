@@ -24,9 +24,9 @@ from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy, read_metadata
 from blurline.imaging.plain import plain_png
 from blurline.imaging.profile import rebuilt
-from tests.carriers import BASE, exif_block, srgb
 from tests.hostile import BOMBS
 from tests.parts import picture_file
+from tests.telltales import BASE, exif_block, srgb
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1_000_000)
 CODES = {

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.hostile import NAMES
 from tests.parts import (
     PATIENCE,
     ROOT,
+    Start,
     Taking,
     ValkeyServer,
     eventually,
@@ -32,7 +33,6 @@ from tests.parts import (
     settings_for,
 )
 
-Start = Callable[..., httpx.Client]
 BOUNDARY = b"a-boundary"
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=a-boundary"}
 END = b"--a-boundary--\r\n"

@@ -19,24 +19,18 @@ from blurline.imaging.decode import decode
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import Metadata, MetadataPolicy, read_metadata
-from tests.carriers import (
-    AVIF,
+from tests.carriers import AVIF, CARRIERS, KINDS, box, carrier, png_chunk, segment
+from tests.parts import drawing, files_below, picture_file
+from tests.telltales import (
     BASE,
-    CARRIERS,
-    KINDS,
     MARKER,
     PICTURE,
-    box,
-    carrier,
     embedded_pictures,
     exif_block,
-    png_chunk,
-    segment,
     srgb,
     telling_profile,
     traces,
 )
-from tests.parts import drawing, files_below, picture_file
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=30_000_000)
 TURNED = [Kind.JPEG, Kind.PNG, Kind.WEBP, Kind.TIFF, AVIF]

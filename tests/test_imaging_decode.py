@@ -17,7 +17,7 @@ from blurline.errors import PictureError
 from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.header import Header, Limits, read_header
 from blurline.imaging.kind import Kind
-from tests.parts import drawing, files_below, picture_file
+from tests.parts import STORED_FOR_ORIENTATION, drawing, files_below, picture_file
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=100_000_000)
 PIXELS = drawing(96, 64)
@@ -32,16 +32,6 @@ LOSSY = 3.0
 # Every value of 16 bits that comes from one of 8 bits without a remainder.
 DEEP = np.ascontiguousarray(PIXELS[..., ::-1]).astype(np.uint16) * 257
 DEEP_GREY = np.asarray(GREY).astype(np.uint16) * 257
-
-STORED_FOR_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 READ_AND_WEIGH = """

@@ -11,8 +11,9 @@ from blurline.errors import PictureError
 from blurline.imaging.frames import is_animated
 from blurline.imaging.header import Limits, read_header, sniff
 from blurline.imaging.kind import Kind
-from tests.carriers import AVIF, BASE, CARRIERS, KINDS, carrier, png_chunk
+from tests.carriers import AVIF, CARRIERS, KINDS, carrier, png_chunk
 from tests.parts import files_below, picture_file
+from tests.telltales import BASE
 
 SECOND = BASE.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 MOVING = [Kind.PNG, Kind.WEBP, Kind.GIF, Kind.TIFF, AVIF]

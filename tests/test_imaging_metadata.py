@@ -26,8 +26,9 @@ from blurline.imaging.metadata import (
     read_metadata,
 )
 from blurline.imaging.profile import rebuilt
-from tests.carriers import AVIF, BASE, MARKER, exif_block, png_chunk, srgb, traces
+from tests.carriers import AVIF, png_chunk
 from tests.parts import files_below, picture_file
+from tests.telltales import BASE, MARKER, exif_block, srgb, traces
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=30_000_000)
 TELLING = [Kind.JPEG, Kind.PNG, Kind.WEBP, Kind.TIFF, AVIF]

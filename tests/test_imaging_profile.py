@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from blurline.imaging.profile import MAX_BYTES, colour_space, rebuilt
-from tests.carriers import MARKER, embedded_pictures, srgb, telling_profile, traces
 from tests.parts import files_below
+from tests.telltales import MARKER, embedded_pictures, srgb, telling_profile, traces
 
 D50 = (0.9642, 1.0, 0.8249)
 P3 = {

@@ -19,16 +19,9 @@ from blurline.imaging.header import Header, Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import Metadata, MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
-from tests.carriers import (
-    AVIF,
-    CARRIERS,
-    MARKER,
-    carrier,
-    embedded_pictures,
-    png_chunk,
-    traces,
-)
+from tests.carriers import AVIF, CARRIERS, carrier, png_chunk
 from tests.parts import drawing, files_below, picture_file
+from tests.telltales import MARKER, embedded_pictures, traces
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=30_000_000)
 BOXES = [(10, 5, 40, 30), (60, 40, 96, 64)]

@@ -13,9 +13,9 @@ from blurline.imaging.decode import HALF, Pixels, decode
 from blurline.imaging.header import Header, Limits
 from blurline.imaging.kind import Kind
 from blurline.imaging.trial import check_harmless
-from tests.carriers import BASE
 from tests.hostile import ODDITIES, png
 from tests.parts import ROOT, picture_file
+from tests.telltales import BASE
 
 LIMITS = Limits(50_000_000, 100_000_000)
 

@@ -18,17 +18,10 @@ from blurline.imaging.header import Header, Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detectors
-from blurline.jobs.job import (
-    JobError,
-    JobRecord,
-    JobSpec,
-    JobStatus,
-    blur_metadata,
-    completed,
-    failed,
-)
+from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed, failed
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Batch, Records
+from blurline.jobs.results import blur_metadata
 from blurline.models.load import load_detectors
 from blurline.models.wheels import sha256
 from blurline.queue.connection import connect

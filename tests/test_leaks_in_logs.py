@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from redis import Redis
 from blurline.settings import load_settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store
+from tests.commands import COMMAND
 from tests.parts import PATIENCE, ended, eventually
 from tests.receivers import Receiver, receiving
 from tests.test_privacy import MARK, damaged, holding, planted, unpacked
@@ -99,7 +99,7 @@ def scene(
     }
     with said.open("wb") as output, log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "blurline.cli.main", "up", "--port", "0"],
+            [*COMMAND, "up", "--port", "0"],
             env={**os.environ, **environment},
             stdout=output,
             stderr=errors,

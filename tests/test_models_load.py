@@ -13,6 +13,7 @@ from blurline.errors import ModelError
 from blurline.models.catalogue import find
 from blurline.models.load import Inference, load_detector, load_detectors
 from blurline.settings import load_settings
+from tests.networks import file_of
 
 # An ONNX file as Ultralytics exports it by default, with a fixed input of 640 x 640: a max-pooling
 # over 32 x 32 and a reshape to (1, 4 + 2, 200), and the class names {0: 'dog', 1: 'cat'}.
@@ -27,11 +28,6 @@ FIXED_SIZE = base64.b64decode(
 @pytest.fixture
 def inference() -> Inference:
     return Inference(load_settings().model_dir, threads=1)
-
-
-def file_of(name: str) -> Path:
-    source = find(name).source
-    return source.pull(load_settings().model_dir)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from blurline.imaging.kind import Kind
 from blurline.settings import load_settings
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
+from tests.commands import COMMAND
 from tests.parts import PATIENCE, drawing, ended, eventually, files_below, picture_file
 
 MARK = "planted-words"
@@ -146,7 +147,7 @@ def check_small_and_clean(values: Iterator[bytes]) -> None:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("privacy")
     log = folder / "log.txt"
-    command = [sys.executable, "-m", "blurline.cli.main", "up", "--port", "0"]
+    command = [*COMMAND, "up", "--port", "0"]
     environment = {**os.environ, "LOG_LEVEL": "debug", "DATA_DIR": str(folder)}
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)

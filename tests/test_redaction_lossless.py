@@ -80,6 +80,18 @@ def touched(data: bytes, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     return result
 
 
+def scrambled(data: bytes, masks: list[NDArray[np.bool_]]) -> bytes:
+    """The file with anything else in the blocks that the masks name."""
+    chance = np.random.default_rng(6)
+
+    def scramble(component: int, first: int, blocks: Blocks) -> None:
+        for row, line in enumerate(blocks, first):
+            there = masks[component][row]
+            line[there] = chance.integers(-99, 100, (there.sum(), 64))
+
+    return codec().transcode(data, scramble, progressive=read_frame(data).progressive)
+
+
 def reach(data: bytes, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which pixels may change: those of touched blocks and, as colours are smoothed, one more."""
     frame = read_frame(data)
@@ -165,14 +177,7 @@ def test_nothing_of_the_original_is_left_in_the_boxes(kind: str) -> None:
     data = KINDS[kind](scene(97, 61))
     pixels = painted(data, BOXES)
     masks = touched(data, inside(pixels.shape, BOXES))
-    chance = np.random.default_rng(6)
-
-    def scramble(component: int, first: int, blocks: Blocks) -> None:
-        for row, line in enumerate(blocks, first):
-            there = masks[component][row]
-            line[there] = chance.integers(-99, 100, (there.sum(), 64))
-
-    other = codec().transcode(data, scramble, progressive=read_frame(data).progressive)
+    other = scrambled(data, masks)
     assert (decoded(other) != decoded(data)).any()
     assert redact_jpeg(other, pixels, 1, BOXES) == redact_jpeg(data, pixels, 1, BOXES)
 
@@ -324,14 +329,7 @@ def test_nothing_of_the_original_is_left_in_the_boxes_of_a_reduced_picture(kind:
     data = KINDS[kind](scene(96, 62))
     half = halved(decoded(data))
     masks = touched(data, inside((62, 96), doubled(REDUCED)))
-    chance = np.random.default_rng(6)
-
-    def scramble(component: int, first: int, blocks: Blocks) -> None:
-        for row, line in enumerate(blocks, first):
-            there = masks[component][row]
-            line[there] = chance.integers(-99, 100, (there.sum(), 64))
-
-    other = codec().transcode(data, scramble, progressive=read_frame(data).progressive)
+    other = scrambled(data, masks)
     assert (decoded(other) != decoded(data)).any()
     assert redact_jpeg(other, half, 1, REDUCED, 2) == redact_jpeg(data, half, 1, REDUCED, 2)
 

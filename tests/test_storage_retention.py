@@ -1,8 +1,6 @@
 """What retention promises: what is too old goes, keys first, and nothing else goes."""
 
 import os
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +16,7 @@ from blurline.errors import StoreUnavailableError
 from blurline.imaging.kind import Kind
 from blurline.settings import load_settings
 from blurline.storage import keys
+from blurline.storage.masterkeys import MasterKeys
 from blurline.storage.objects import FolderStore, open_store
 from blurline.storage.retention import (
     CHUNK,
@@ -28,35 +27,20 @@ from blurline.storage.retention import (
     set_lifecycle,
 )
 from blurline.storage.store import Store
-from blurline.storage.vault import MasterKeys, OriginalsVault
-from tests.parts import S3Server, eventually, files_below, free_port
+from blurline.storage.vault import OriginalsVault
+from tests.parts import S3Server, eventually, files_below, free_port, needs_s3
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NOTHING = Swept(0, 0, 0)
 LATER = datetime.now(UTC) + 30 * DAY
 JOB = str(uuid4())
 
-needs_s3 = pytest.mark.skipif(
-    not Path(sys.executable).with_name("weed").exists(), reason="the S3 server is not installed"
-)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One S3 server for all tests here; none of them stops it."""
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    yield server
-    server.stop()
-
 
 @pytest.fixture
-def bucket_store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
+def bucket_store(s3_server: S3Server) -> Store:
     """An empty place in a bucket."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", S3Server.KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3Server.SECRET)
     place = f"s3://{S3Server.BUCKET}/{uuid4()}"
-    return open_store(load_settings(store_url=place, aws_endpoint_url=server.url))
+    return open_store(load_settings(store_url=place, aws_endpoint_url=s3_server.url))
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=needs_s3)])
@@ -69,9 +53,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def client(server: S3Server) -> Any:
+def client(s3_server: S3Server) -> Any:
     """boto3's client of the real server, whose bucket is there."""
-    client = s3_client(server.url)
+    client = s3_client(s3_server.url)
     client.put_object(Bucket=S3Server.BUCKET, Key="something", Body=b"")
     yield client
     client.delete_bucket_lifecycle(Bucket=S3Server.BUCKET)
@@ -319,9 +303,9 @@ def test_a_real_server_takes_the_rules_and_keeps_those_of_others(client: Any) ->
 
 
 @needs_s3
-def test_a_server_that_refuses_the_rules_is_found_out(client: Any, server: S3Server) -> None:
+def test_a_server_that_refuses_the_rules_is_found_out(client: Any, s3_server: S3Server) -> None:
     assert not set_lifecycle(client, "no-such-bucket", Retention(DAY))
-    stranger = s3_client(server.url, "stranger")
+    stranger = s3_client(s3_server.url, "stranger")
     assert not set_lifecycle(stranger, S3Server.BUCKET, Retention(DAY))
     with pytest.raises(client.exceptions.ClientError, match="NoSuchLifecycleConfiguration"):
         client.get_bucket_lifecycle_configuration(Bucket=S3Server.BUCKET)

@@ -1,9 +1,6 @@
 """What the vault promises: nobody reads an original without its key, or with another's."""
 
 import os
-import stat
-import sys
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,29 +10,21 @@ from uuid import UUID
 
 import pytest
 
-from blurline.errors import SettingsError, StoreUnavailableError
+from blurline.errors import StoreUnavailableError
 from blurline.imaging.encode import encode
 from blurline.imaging.kind import Kind
 from blurline.settings import load_settings
 from blurline.storage import keys
+from blurline.storage.masterkeys import MasterKeys, load_master_keys
 from blurline.storage.objects import FolderStore, open_store
+from blurline.storage.sealing import OriginalUnreadableError
 from blurline.storage.store import Store
-from blurline.storage.vault import (
-    PLAIN_FORMAT,
-    MasterKeys,
-    Originals,
-    OriginalsVault,
-    OriginalUnreadableError,
-    load_master_keys,
-)
-from tests.parts import S3Server, drawing, files_below
+from blurline.storage.vault import PLAIN_FORMAT, Originals, OriginalsVault
+from tests.parts import S3Server, drawing, files_below, needs_s3
 
 PICTURE = encode(drawing(64, 48), Kind.JPEG, 90)
 JOB, OTHER = str(UUID(int=7 << 120)), str(UUID(int=8 << 120))
 ENCRYPTING = [Originals.ENCRYPT, Originals.DELETE]
-needs_s3 = pytest.mark.skipif(
-    not Path(sys.executable).with_name("weed").exists(), reason="the S3 server is not installed"
-)
 
 
 @pytest.fixture
@@ -306,13 +295,6 @@ def test_keys_can_be_kept_away_from_the_pictures(vault: OriginalsVault, tmp_path
 # Master keys
 
 
-def test_a_master_key_that_nobody_brought_is_for_its_owner_alone(tmp_path: Path) -> None:
-    load_master_keys(None, tmp_path)
-    secret = tmp_path / "keys" / "master.key"
-    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
-    assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o700
-
-
 def test_a_restart_finds_the_same_master_key(vault: OriginalsVault, tmp_path: Path) -> None:
     vault.put(JOB, Kind.JPEG, PICTURE)
     again = replace(vault, wrapper=load_master_keys(None, tmp_path))
@@ -337,40 +319,3 @@ def test_a_new_master_key_wraps_and_the_old_one_still_unwraps(store: Store) -> N
     assert OriginalsVault(store, MasterKeys([new])).get(OTHER, Kind.JPEG) == PICTURE
     with pytest.raises(OriginalUnreadableError):
         OriginalsVault(store, MasterKeys([old])).get(OTHER, Kind.JPEG)
-
-
-def test_a_file_of_master_keys_is_read_line_by_line(tmp_path: Path) -> None:
-    old, new = os.urandom(32), os.urandom(32)
-    lines = [b"# since March", b64encode(new), b"", b"  " + b64encode(old) + b"\r"]
-    (tmp_path / "mine").write_bytes(b"\n".join(lines))
-    wrapped = load_master_keys(tmp_path / "mine", tmp_path).wrap(bytes(32), b"here")
-    assert MasterKeys([new]).unwrap(wrapped, b"here") == bytes(32)
-    wrapped = MasterKeys([old]).wrap(bytes(32), b"here")
-    assert load_master_keys(tmp_path / "mine", tmp_path).unwrap(wrapped, b"here") == bytes(32)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
-def test_a_wrapped_key_is_bound_to_its_context() -> None:
-    masters = MasterKeys([os.urandom(32)])
-    with pytest.raises(OriginalUnreadableError):
-        masters.unwrap(masters.wrap(bytes(32), b"here"), b"there")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"# nothing\n", b"not base64!\n", b64encode(bytes(16)), b64encode(bytes(32)) + b"\nAAAA"],
-    ids=["empty", "comment", "nonsense", "short", "second"],
-)
-def test_a_file_without_master_keys_is_a_wrong_setting_and_not_quoted(
-    tmp_path: Path, content: bytes
-) -> None:
-    (tmp_path / "mine").write_bytes(content)
-    with pytest.raises(SettingsError, match="openssl rand") as error:
-        load_master_keys(tmp_path / "mine", tmp_path)
-    assert "AAAA" not in str(error.value)
-
-
-def test_a_file_of_master_keys_that_is_missing_is_said_and_not_made(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="No such file"):
-        load_master_keys(tmp_path / "mine", tmp_path)
-    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from blurline.imaging.jpeg import read_frame
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detection, Detector, Detectors
-from blurline.jobs.job import blur_metadata
+from blurline.jobs.results import blur_metadata
 from blurline.models.load import load_detectors
 from blurline.queue.service import inference
 from blurline.redaction.styles import MOSAIC_CELLS, PixelBox, Style

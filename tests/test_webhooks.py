@@ -3,7 +3,6 @@
 import hmac
 import json
 import socket
-import sys
 import threading
 import time
 from base64 import b64decode, b64encode
@@ -15,7 +14,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from blurline.cli import main as command_line
 from blurline.errors import OptionError, SettingsError
 from blurline.jobs.callback import METADATA, CallbackRules, callback_of, webhooks_of
 from blurline.jobs.job import JobStatus
@@ -25,6 +23,7 @@ from blurline.queue.jobqueue import JobQueue
 from blurline.queue.messenger import WAITS, Messenger, open_messenger
 from blurline.queue.outbox import LEASE_SECONDS, Event, Outbox
 from blurline.settings import load_settings
+from tests.commands import Cli, check_refused
 from tests.parts import (
     Taking,
     ended,
@@ -399,16 +398,12 @@ def test_networks_that_are_none_are_a_wrong_setting() -> None:
 
 
 def test_a_service_with_a_wrong_secret_is_not_started(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET", "a-short-one")
-    monkeypatch.setattr(sys, "argv", ["blurline", "up", "--data-dir", str(tmp_path / "data")])
-    with pytest.raises(SystemExit) as end:
-        command_line.main()
-    said = capsys.readouterr().err
-    assert end.value.code == 2
-    assert "WEBHOOK_SECRET" in said
-    assert "a-short-one" not in said
+    end = cli("up", "--data-dir", tmp_path / "data")
+    check_refused(end, "WEBHOOK_SECRET")
+    assert "a-short-one" not in end.err
     assert not (tmp_path / "data").exists()
 
 

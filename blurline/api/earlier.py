@@ -1,13 +1,22 @@
-"""What the job of an earlier upload of the same is worth."""
+"""Earlier uploads of the same: the id that they went under, and what their job is worth."""
 
 import time
 from dataclasses import dataclass
 from enum import Enum, auto
+from uuid import uuid4
 
+from blurline import metrics
+from blurline.api.errors import RequestError
+from blurline.api.places import Places
+from blurline.errors import QueueUnavailableError
 from blurline.jobs.records import Records
-from blurline.queue.claims import Claim
+from blurline.queue.claims import Claim, Claims, Mark
 
 DAY_SECONDS = 86400
+
+CLAIMS = 4
+"""How often an upload asks for its id: once, and again after each earlier job that counts no more;
+more than that only others can bring about, who give up the same upload at the same moment."""
 
 
 class Standing(Enum):
@@ -21,12 +30,49 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Judges earlier jobs. `result_days` is how long results are kept; 0: for good."""
+    """Finds and judges earlier jobs. `result_days` is how long results are kept; 0: for good."""
 
+    claims: Claims
+    places: Places
     records: Records
     result_days: float
 
-    def standing(self, claim: Claim) -> Standing:
+    def known_again(self, mark: Mark) -> tuple[str, bool]:
+        """The id that an upload goes under, and whether its job stands already.
+
+        Raises:
+            RequestError, QueueFullError: what `claim` raises.
+            QueueUnavailableError, StoreUnavailableError: try again later.
+        """
+        over = ""
+        for _ in range(CLAIMS):
+            claim = self.claim(mark, over)
+            standing = self._standing(claim)
+            if standing is not Standing.OVER:
+                return claim.job_id, standing is Standing.STANDS
+            over = claim.job_id
+        raise QueueUnavailableError("the same picture fails at this moment; try again")
+
+    def claim(self, mark: Mark, over: str = "") -> Claim:
+        """The id for an upload, in place of that of an earlier job that counts no more.
+
+        Raises:
+            RequestError: `idempotency_mismatch`, the mark's key was sent with something else.
+            QueueFullError: the upload is a new one, and the queue takes no more at the moment.
+            QueueUnavailableError: Redis is away.
+        """
+        claim = self.claims.claim(mark, str(uuid4()), self.places.now(), over)
+        if claim is None:
+            raise self.places.full()
+        if not claim.fits:
+            metrics.UPLOADS.labels("mismatch").inc()
+            raise RequestError(
+                "this Idempotency-Key was sent with another picture or other options",
+                code="idempotency_mismatch",
+            )
+        return claim
+
+    def _standing(self, claim: Claim) -> Standing:
         """How the job stands whose id the upload was told.
 
         The store is asked only about jobs that do not wait or run.

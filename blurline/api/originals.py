@@ -9,7 +9,8 @@ from blurline.api.reports import Reports, checked_id
 from blurline.audit import Action, AuditTrail, Event, Outcome
 from blurline.imaging.kind import Kind
 from blurline.jobs.records import Records
-from blurline.storage.vault import OriginalsVault, OriginalUnreadableError
+from blurline.storage.sealing import OriginalUnreadableError
+from blurline.storage.vault import OriginalsVault
 
 
 @dataclass(frozen=True, slots=True)

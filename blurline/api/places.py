@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from blurline import metrics
-from blurline.api.reports import Reports
+from blurline.api.vitals import Vitals
 from blurline.errors import QueueFullError
 from blurline.queue.jobqueue import JobQueue
 
@@ -24,7 +24,7 @@ class Places:
     """
 
     queue: JobQueue
-    reports: Reports
+    vitals: Vitals
     capacity: int
     most_seconds: float
 
@@ -65,11 +65,11 @@ class Places:
         """By how many seconds the work ahead is more than it may be; 0 if it is not."""
         if not self.most_seconds:
             return 0.0
-        ahead = self.reports.predicted_seconds()
+        ahead = self.vitals.predicted_seconds()
         return 0.0 if ahead is None else max(0.0, ahead - self.most_seconds)
 
     def _retry_after(self) -> int:
-        ahead = self.reports.predicted_seconds()
+        ahead = self.vitals.predicted_seconds()
         if ahead is None:
             return LONGEST_RETRY_SECONDS
         return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(ahead * RETRY_SHARE)))

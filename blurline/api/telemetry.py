@@ -16,7 +16,7 @@ from redis import Redis
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blurline import metrics, tracing
-from blurline.api.reports import Reports
+from blurline.api.vitals import Vitals
 from blurline.errors import TemporaryError
 from blurline.log import subject
 from blurline.machine import MachineCollector, folders_of
@@ -41,16 +41,16 @@ log = logging.getLogger(__name__)
 class SharedCollector(Collector):
     """Reads queue, totals and workers when it is asked; silent while Redis is away."""
 
-    def __init__(self, redis: Redis, reports: Reports, stats: Stats, presence: Presence) -> None:
+    def __init__(self, redis: Redis, vitals: Vitals, stats: Stats, presence: Presence) -> None:
         self._redis = redis
-        self._reports = reports
+        self._vitals = vitals
         self._stats = stats
         self._presence = presence
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of `metrics.SHARED`."""
         try:
-            totals, queue = self._stats.totals(), self._reports.queue()
+            totals, queue = self._stats.totals(), self._vitals.queue()
             workers = self._presence.alive()
         except TemporaryError:
             return

@@ -12,10 +12,9 @@ from blurline.certificate.signing import (
     load_public_key,
     public_key_place,
 )
+from blurline.cli.store import store_of
 from blurline.errors import OptionError
 from blurline.settings import Settings, load_settings
-from blurline.storage.objects import open_store
-from blurline.storage.store import Store
 
 audit_app = typer.Typer(help="The trail of deletions.", no_args_is_help=True)
 
@@ -54,7 +53,7 @@ def verify_trail(
     settings = load_settings(data_dir=data_dir)
     proved, findings = _receipts(receipt or [], key, settings)
     hashes = {one.audit for one in proved.values()}
-    inspection = AuditTrail(_store(settings)).inspect(hashes)
+    inspection = AuditTrail(store_of(settings)).inspect(hashes)
     if not inspection.lines and inspection.broken_at is None and not receipt:
         raise OptionError("there is no trail in this store: nothing was deleted yet")
     findings += _broken(inspection) + _missing(inspection, proved)
@@ -91,14 +90,6 @@ def _receipts(
                 raise NotProvedError(error.finding, line) from None
             findings.append(f"{error.finding.value.replace('_', ' ')}: {line}")
     return proved, findings
-
-
-def _store(settings: Settings) -> Store:
-    """The store of the settings. A folder that is not there is refused rather than made."""
-    local = not (settings.s3_bucket or settings.store_url)
-    if local and not (settings.data_dir / "store").is_dir():
-        raise OptionError(f"{settings.data_dir} is no data folder of a service")
-    return open_store(settings)
 
 
 def _broken(inspection: Inspection) -> list[str]:

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -19,9 +20,12 @@ from rich.table import Table
 
 from blurline.access.admission import SETTINGS as ACCESS_SETTINGS
 from blurline.cli.contact_sheet import contact_sheet
+from blurline.cli.models import pull_missing
 from blurline.cli.pictures import pictures_in
+from blurline.cli.start import check_defaults, pipelines_of, settings_of, treat_stop_as_interrupt
+from blurline.configfile import CONFIG_VARIABLE
 from blurline.models.wheels import WheelMember
-from blurline.settings import CONFIG_VARIABLE, Settings
+from blurline.settings import Settings
 from blurline.stack.stack import running_stack
 
 SAMPLES = (
@@ -55,7 +59,30 @@ class Outcome:
     picture: bytes | None
 
 
-def run_demo(photos: Path | None, output: Path, settings: Settings) -> int:
+def demo(
+    context: typer.Context,
+    photos: Annotated[
+        Path | None, typer.Argument(help="A picture or a folder. Default: sample photos.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results and the contact sheet.")
+    ] = Path("demo-output"),
+) -> None:
+    """Send photos through the whole service and show what became of them.
+
+    Starts the service on a free port with data of its own, uploads the photos as any client would,
+    prints a table, writes a contact sheet of before and after, and stops everything again.
+    """
+    settings = settings_of(port=0, host="127.0.0.1")
+    pipelines = pipelines_of(context, settings)
+    check_defaults(settings, pipelines)
+    treat_stop_as_interrupt()
+    pull_missing(settings, pipelines)
+    if _run(photos, output, settings):
+        raise typer.Exit(1)
+
+
+def _run(photos: Path | None, output: Path, settings: Settings) -> int:
     """Upload the photos to a service of our own and show the results.
 
     Returns:

@@ -1,32 +1,29 @@
 """`blurline evaluate`: what the blur stage finds in labelled pictures, and what it costs."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from blurline import __version__
-from blurline.cli.pictures import pictures_in
+from blurline.cli.models import pull_missing
+from blurline.cli.progress import progress_bar
+from blurline.cli.sets import tasks_of
+from blurline.cli.start import Pipelines, pipelines_of, settings_of
 from blurline.errors import OptionError
-from blurline.evaluation import average_precision, peers, plots
+from blurline.evaluation import average_precision, plots
 from blurline.evaluation.contender import Contender, Shipped
 from blurline.evaluation.coverage import COVERED, GROWN
-from blurline.evaluation.dataset import (
-    LABEL_FILE,
-    DatasetError,
-    LabelledSet,
-    labelled_set,
-    unlabelled_set,
-)
-from blurline.evaluation.measurement import Measurement, Task
+from blurline.evaluation.measurement import Measurement
+from blurline.evaluation.peers import load_peers
+from blurline.evaluation.peers import sources as peer_sources
 from blurline.evaluation.report import Report, to_json
 from blurline.evaluation.table import tables
-from blurline.imaging.header import Limits, limits_of
+from blurline.imaging.header import limits_of
 from blurline.models.load import load_detectors
 from blurline.models.wheels import write_whole
 from blurline.queue.service import inference
@@ -34,14 +31,8 @@ from blurline.redaction.zones import Zones
 from blurline.settings import Settings
 from blurline.stages.detect import Detect
 from blurline.stages.frame import Options, Quality
-from blurline.stages.options import OptionText, default_text, options_of, parse_targets
-from blurline.stages.pipeline import Pipeline, Stage
-
-SLICE = re.compile(r"(.+)\[(-?\d*:-?\d*(?::[1-9]\d*)?)\]")
-"""`FOLDER[start:stop:step]`: a part of a set, as Python slices a list."""
-
-USUAL_TARGETS = ("face", "license_plate")
-"""What is looked for in a set that has labels of it, unless the caller says."""
+from blurline.stages.options import OptionText, default_text, options_of
+from blurline.stages.pipeline import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +51,82 @@ class Request:
     plot_format: Literal["svg", "png"]
 
 
-def evaluate_sets(request: Request, settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
+def evaluate(
+    context: typer.Context,
+    sets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SET...",
+            help="Folders with gt.json, or of pictures that show nothing. SET[1::2] takes a part, "
+            "as Python slices a list.",
+        ),
+    ],
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="What is looked for, comma-separated. Default: the faces and plates that each set "
+            "has labels of."
+        ),
+    ] = "",
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(help="fast, balanced (default), thorough, or all; may be given again."),
+    ] = None,
+    threshold: Annotated[
+        str, typer.Option(help="Least confidence, as for redact. Default: the level's own.")
+    ] = "",
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also measure what a user would take instead.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for the report as JSON.")
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Folder for plots: recall by size, and against over-blur."),
+    ] = None,
+    plot_format: Annotated[
+        Literal["svg", "png"], typer.Option("--format", help="Of the plots.")
+    ] = "svg",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first pictures of each set.")
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Pictures at a time. CPU times are told for 1 only.")
+    ] = 1,
+) -> None:
+    """Measure what the blur stage finds in labelled pictures, and what it costs.
+
+    Prints for each set how many of its labels are redacted, by their size, and how much else is.
+    For sets with COCO labels it measures the detection network as well.
+
+        blurline evaluate faces/ plates/ --quality all --json report.json
+    """
+    request = Request(
+        sets=sets,
+        targets=targets,
+        qualities=_qualities(quality or [Quality.BALANCED]),
+        threshold=threshold,
+        limit=limit,
+        threads=threads,
+        peers=peers,
+        json_file=json_file,
+        plots=plots,
+        plot_format=plot_format,
+    )
+    try:
+        settings = settings_of()
+        pipelines = pipelines_of(context, settings)
+        pull_missing(settings, pipelines)
+        if peers:
+            for source in peer_sources():
+                source.pull(settings.model_dir)
+        _measure(request, settings, pipelines)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _measure(request: Request, settings: Settings, pipelines: Pipelines) -> None:
     """Measure the sets, print the tables, and write the files that were asked for.
 
     Raises:
@@ -70,7 +136,7 @@ def evaluate_sets(request: Request, settings: Settings, pipelines: Mapping[str, 
     blur = next(stage for stage in stages if stage.targets)
     detect = next(stage for stage in stages if isinstance(stage, Detect))
     defaults = default_text(settings, blur.targets)
-    tasks = _tasks(request, settings, blur)
+    tasks = tasks_of(request.sets, request.targets, request.limit, settings, blur)
     _prepare_places(request)
     targets = [name for name in blur.targets if any(name in task.targets for task in tasks)]
     models = {blur.targets[name].model for name in targets}
@@ -86,16 +152,17 @@ def evaluate_sets(request: Request, settings: Settings, pipelines: Mapping[str, 
             for options in _options(request, targets, defaults, blur)
         ]
     if request.peers:
-        contenders += peers.load_peers(targets, how)
+        contenders += load_peers(targets, how)
     measurement = Measurement(
         contenders=contenders,
         labels={name: blur.targets[name].labels for name in targets},
         detector=detectors.get(detect.model),
-        limits=_limits(settings),
+        limits=limits_of(settings),
         threads=request.threads,
         curves=request.plots is not None,
     )
-    with _progress() as progress:
+    # The bar shares its process with what is measured.
+    with progress_bar(Console(stderr=True), refresh_per_second=1) as progress:
         total = sum(len(task.labelled.pictures) for task in tasks)
         bar = progress.add_task("measuring", total=total)
         sets, combined = measurement.run(tasks, lambda: progress.advance(bar))
@@ -131,8 +198,12 @@ def _prepare_places(request: Request) -> None:
             raise OptionError(f"{folder}: {error.strerror or 'not to be written'}") from error
 
 
-def _limits(settings: Settings) -> Limits:
-    return limits_of(settings)
+def _qualities(words: list[str]) -> list[Quality]:
+    known = [quality.value for quality in Quality]
+    for word in words:
+        if word not in (*known, "all"):
+            raise OptionError(f"--quality must be one of {', '.join(known)}, all")
+    return [Quality(word) for word in (known if "all" in words else dict.fromkeys(words))]
 
 
 def _options(
@@ -144,55 +215,6 @@ def _options(
         for quality in request.qualities
     ]
     return [replace(options_of(text, defaults, blur.targets), zones=Zones()) for text in texts]
-
-
-def _tasks(request: Request, settings: Settings, blur: Stage) -> list[Task]:
-    """The sets that the arguments name, and what is looked for in each."""
-    asked = parse_targets(request.targets, blur.targets) if request.targets else ()
-    known = frozenset(average_precision.COCO_CLASSES).union(
-        *(target.labels for target in blur.targets.values())
-    )
-    tasks = []
-    for argument in request.sets:
-        labelled = _set(argument, known, _limits(settings))
-        usual = [name for name in USUAL_TARGETS if blur.targets[name].labels & labelled.labels]
-        labelled = replace(labelled, pictures=labelled.pictures[: request.limit])
-        task = Task(labelled, asked or tuple(usual))
-        if not task.targets and not task.is_for_detection:
-            raise OptionError(f"{argument} has no labels: say by --targets what is looked for")
-        tasks.append(task)
-    return tasks
-
-
-def _set(argument: str, known: frozenset[str], limits: Limits) -> LabelledSet:
-    folder, part = Path(argument), ""
-    if not folder.exists() and (match := SLICE.fullmatch(argument)):
-        folder, part = Path(match[1]), match[2]
-    if not folder.is_dir():
-        raise DatasetError(f"there is no folder {folder}")
-    if (folder / LABEL_FILE).exists():
-        labelled = labelled_set(folder, known, limits)
-    else:
-        labelled = unlabelled_set(folder, pictures_in(folder), limits)
-    if part:
-        start_stop_step = (int(number) if number else None for number in part.split(":"))
-        pictures = labelled.pictures[slice(*start_stop_step)]
-        labelled = LabelledSet(f"{labelled.name}[{part}]", pictures)
-    if not labelled.pictures:
-        raise DatasetError(f"{argument} holds no picture")
-    return labelled
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        # The bar shares its process with what is measured.
-        refresh_per_second=1,
-    )
 
 
 def _show(report: Report) -> None:

@@ -11,7 +11,7 @@ from blurline.certificate import keyfile
 from blurline.certificate.signing import load_signing_key, public_key_place
 from blurline.errors import SettingsError
 from blurline.settings import load_settings
-from blurline.storage.vault import load_master_keys
+from blurline.storage.masterkeys import load_master_keys
 
 API_KEYS = "api.keys"
 

@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from blurline.errors import OptionError
-from blurline.log import configure_logging
+from blurline.cli.progress import progress_bar
+from blurline.cli.start import settings_of
+from blurline.cli.store import store_of
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.reconciler import NEWER_THAN, SHARDS, open_reconciler
-from blurline.settings import Settings, load_settings
+from blurline.settings import Settings
 from blurline.stack import valkey
-from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
 
 
@@ -39,16 +38,11 @@ def reconcile(
 
         blurline reconcile --dry-run
     """
-    settings = load_settings(data_dir=data_dir)
-    configure_logging(settings)
-    local = not (settings.s3_bucket or settings.store_url)
-    if local and not (settings.data_dir / "store").is_dir():
-        raise OptionError(f"{settings.data_dir} is no data folder of a service")
-    store, console = open_store(settings), Console(stderr=True)
+    settings = settings_of(data_dir=data_dir)
+    store = store_of(settings)
     redis = connect(settings.redis_url or _own_url(settings))
     reconciler = open_reconciler(settings, redis, store, open_vault(settings, store))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with progress_bar(Console(stderr=True)) as progress:
         task = progress.add_task("looking through the store", total=len(SHARDS))
         found = reconciler.reconcile(
             older_than=timedelta(seconds=older_than),

@@ -1,77 +1,131 @@
 """`blurline redact`: pictures from a folder into a folder, without a server."""
 
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from typing import Annotated
 
+import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from blurline.cli.pictures import KIND_OF_ENDING, pictures_in
-from blurline.errors import BlurlineError, OptionError
-from blurline.imaging.encode import encode
-from blurline.imaging.header import limits_of, sniff
+from blurline.cli.models import pull_missing
+from blurline.cli.pictures import pictures_in, with_results
+from blurline.cli.progress import progress_bar
+from blurline.cli.redactor import Redactor, outcomes
+from blurline.cli.start import Pipelines, pipelines_of, settings_of
+from blurline.errors import OptionError
+from blurline.imaging.header import limits_of
 from blurline.imaging.kind import Kind
-from blurline.jobs.job import blur_metadata, detection_metadata
 from blurline.models.load import load_detectors
 from blurline.queue.crew import usable_cores
 from blurline.queue.service import inference
 from blurline.settings import Settings
-from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, default_text, options_of
-from blurline.stages.pipeline import Pipeline
 from blurline.treatment.treatment import Treatment
 
 
-@dataclass(frozen=True, slots=True)
-class Redactor:
-    """Treats one file after the other with the same pipeline and options."""
+def redact(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    target: Annotated[
+        Path, typer.Argument(help="Where the blurred picture goes, or the folder of pictures.")
+    ],
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="What to blur, comma-separated: face, license_plate, car, person. "
+            "Default: face,license_plate.",
+        ),
+    ] = "",
+    style: Annotated[
+        str, typer.Option(help="How: mosaic (default), solid, or gaussian, which is cosmetic.")
+    ] = "",
+    quality: Annotated[
+        str, typer.Option(help="How closely to look: fast, balanced (default), or thorough.")
+    ] = "",
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="Least confidence of what is blurred, 0.01 to 1: one number, or one for each "
+            "target as in face=0.3,license_plate=0.2. Lower blurs more. Default: the quality "
+            "level's own.",
+        ),
+    ] = "",
+    ignore_zones: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON|@FILE",
+            help="Polygons inside which nothing is blurred, as shares of width and height: "
+            "'[[[0, 0], [1, 0], [1, 0.25]]]', or @zones.json for a file of them.",
+        ),
+    ] = "",
+    redact_zones: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON|@FILE",
+            help="Polygons that are blurred whatever they show, in the same form.",
+        ),
+    ] = "",
+    metadata: Annotated[
+        str,
+        typer.Option(
+            help="What of a file's metadata stays: keep (time, place, camera), minimal (default: "
+            "orientation and colour profile), or none."
+        ),
+    ] = "",
+    on_failure: Annotated[
+        str,
+        typer.Option(
+            help="A picture that can't be treated: fail (default), or obscure, which redacts all "
+            "of it."
+        ),
+    ] = "",
+    pipeline: Annotated[
+        str | None, typer.Option(help="Pipeline: blur_detect (default) or blur.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also do pictures whose result is there already.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Pictures at a time. Default: two a core.")
+    ] = None,
+) -> None:
+    """Blur pictures without a server.
 
-    pipeline: Pipeline
-    options: Options
-    treatment: Treatment
+    Prints one line of JSON a picture: what was blurred and what was seen, or why it failed. Results
+    that are there already are left alone, so an interrupted run goes on where it stopped; with
+    other options than before, use --again.
 
-    def redact(self, source: Path, target: Path) -> dict[str, Any]:
-        """Write the redacted picture to `target`, whole or not at all, and say what was found.
+        blurline redact street.jpg blurred.jpg
 
-        The name of `target` decides the kind of file; an ending that says none keeps the source's.
-        A file of another kind than the source holds the pixels alone.
+        blurline redact photos/ blurred/ --targets face,car,person > found.jsonl
 
-        Raises:
-            PictureError: the file can't be read as a picture.
-            LeakSuspectedError: the result did not stand the second look.
-        """
-        started = perf_counter()
-        data = source.read_bytes()
-        own = sniff(data).written
-        kind = KIND_OF_ENDING.get(target.suffix.lower(), own)
-        changes = kind is not own
-        treated = self.treatment.treat(data, self.pipeline, self.options, whole=changes)
-        pixels, quality = treated.frame.pixels, self.treatment.quality
-        _write(target, encode(pixels, kind, quality) if changes else treated.picture)
-        return {
-            "file": str(source),
-            "result": str(target),
-            "seconds": round(perf_counter() - started, 4),
-            "blur_metadata": blur_metadata(treated, self.options),
-            "detection_metadata": detection_metadata(treated.frame),
-        }
+        blurline redact camera7/ blurred/ --quality thorough --ignore-zones @hoarding.json
+    """
+    text = OptionText(
+        targets=targets,
+        style=style,
+        quality=quality,
+        threshold=threshold,
+        ignore_zones=_or_file(ignore_zones),
+        redact_zones=_or_file(redact_zones),
+        metadata=metadata,
+        on_failure=on_failure,
+    )
+    settings = settings_of(default_pipeline=pipeline, worker_threads=threads)
+    pipelines = pipelines_of(context, settings)
+    pull_missing(settings, pipelines)
+    failed = _redact_all(source, target, text, settings, pipelines, again=again)
+    if failed:
+        raise typer.Exit(1)
 
 
-def redact_all(
+def _redact_all(
     source: Path,
     target: Path,
     text: OptionText,
     settings: Settings,
-    pipelines: Mapping[str, Pipeline],
+    pipelines: Pipelines,
     *,
     again: bool,
 ) -> int:
@@ -84,7 +138,7 @@ def redact_all(
         BlurlineError: nothing was begun: an option, a network or the source is not right.
     """
     files = pictures_in(source)
-    pairs = _pairs(files, source, target)
+    pairs = with_results(files, source, target)
     if {file.resolve() for file in files} & {result.resolve() for _, result in pairs}:
         raise OptionError("the results would overwrite the pictures: name another folder")
     if any(result.suffix.lower() == f".{Kind.GIF.extension}" for _, result in pairs):
@@ -100,9 +154,9 @@ def redact_all(
         )
     threads = settings.worker_threads or 2 * usable_cores()
     failed = 0
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("redacting", total=len(waiting))
-        for line in _lines(redactor, waiting, threads):
+        for line in outcomes(redactor, waiting, threads):
             failed += "error" in line
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
@@ -111,7 +165,7 @@ def redact_all(
     return failed
 
 
-def _redactor(text: OptionText, settings: Settings, pipelines: Mapping[str, Pipeline]) -> Redactor:
+def _redactor(text: OptionText, settings: Settings, pipelines: Pipelines) -> Redactor:
     pipeline = pipelines.get(settings.default_pipeline)
     if pipeline is None:
         raise OptionError(f"pipeline must be one of {', '.join(pipelines)}")
@@ -128,89 +182,17 @@ def _redactor(text: OptionText, settings: Settings, pipelines: Mapping[str, Pipe
     )
 
 
-def _lines(
-    redactor: Redactor, pairs: list[tuple[Path, Path]], threads: int
-) -> Iterator[dict[str, Any]]:
-    """What became of each picture, in the order in which they are done.
-
-    Only a few pictures are under way at a time, so a folder of millions needs no more memory.
-    """
-    with ThreadPoolExecutor(threads) as pool:
-        todo = iter(pairs)
-        running: set[Future[dict[str, Any]]] = set()
-        while True:
-            for source, target in islice(todo, 2 * threads - len(running)):
-                running.add(pool.submit(_attempt, redactor, source, target))
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-
-
-def _attempt(redactor: Redactor, source: Path, target: Path) -> dict[str, Any]:
+def _or_file(text: str) -> str:
+    """The text, or what is in the file that it names after an @."""
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:])
     try:
-        return redactor.redact(source, target)
-    except BlurlineError as error:
-        return _failure(source, error.code, error.message)
+        content = path.read_text(encoding="utf-8")
     except OSError as error:
-        return _failure(source, "file_error", error.strerror or "the file could not be used")
-
-
-def _failure(source: Path, code: str, message: str) -> dict[str, Any]:
-    return {"file": str(source), "error": {"code": code, "message": message}}
-
-
-def _target(file: Path, source: Path, target: Path) -> Path:
-    """Where the result goes; a GIF's result is a PNG and is named so."""
-    if source.is_file():
-        return target / _named(file) if target.is_dir() or not target.suffix else target
-    return target / file.relative_to(source).parent / _named(file)
-
-
-def _pairs(files: list[Path], source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Each picture with its result; one whose name is taken by another's keeps its whole name."""
-    pairs, taken = [], {_target(file, source, target) for file in files if not _is_gif(file)}
-    for file in files:
-        result = _target(file, source, target)
-        if _is_gif(file) and result in taken:
-            result = result.with_name(f"{file.name}.{Kind.PNG.extension}")
-        pairs.append((file, result))
-    return pairs
-
-
-def _is_gif(file: Path) -> bool:
-    return file.suffix.lower() == f".{Kind.GIF.extension}"
-
-
-def _named(file: Path) -> str:
-    gif = file.suffix.lower() == f".{Kind.GIF.extension}"
-    return f"{file.stem}.{Kind.GIF.written.extension}" if gif else file.name
-
-
-def _write(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as file:
-        try:
-            file.write(data)
-            file.close()
-            os.chmod(file.name, 0o666 & ~_umask())  # noqa: PTH101
-            Path(file.name).replace(target)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
+        raise OptionError(f"{path}: {error.strerror or 'not readable'}") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{path} is not JSON: it is no text") from error
+    if not content:
+        raise OptionError(f"{path} is empty; [] stands for no zones")
+    return content

@@ -2,16 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from blurline.imaging.kind import Kind
-from blurline.redaction.zones import ZONE
-from blurline.stages.frame import Frame, Options, Redaction
-
-if TYPE_CHECKING:  # for workers alone: the API has no pixels, and goes without their libraries
-    from blurline.treatment.treatment import Treated
+from blurline.stages.frame import Options
 
 
 class JobStatus(StrEnum):
@@ -85,7 +81,6 @@ class JobSpec:
 
 
 _SPEC = TypeAdapter(JobSpec)
-_OPTIONS = TypeAdapter(Options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,54 +136,6 @@ def completed(spec: JobSpec, results: dict[str, Any], now: float) -> JobRecord:
 def failed(spec: JobSpec, error: JobError, now: float) -> JobRecord:
     """The record of a job that is given up."""
     return _record(spec, JobStatus.FAILED, now, results=None, error=error)
-
-
-def blur_metadata(treated: "Treated", options: Options) -> dict[str, Any]:
-    """What was blurred: the options, the regions in pixels of the upright picture, and counts.
-
-    Zones that were redacted count as `zone`; their regions have a `polygon` as well. A picture that
-    was redacted as a whole counts as `frame`. `path` and `second_look` say how the file came to be
-    and how it was checked.
-    """
-    redactions = treated.frame.redactions or ()
-    names = dict.fromkeys(options.targets) | dict.fromkeys(one.target for one in redactions)
-    if options.zones.redact:
-        names |= {ZONE: None}
-    return {
-        **_OPTIONS.dump_python(options, mode="json"),
-        "path": treated.way,
-        "second_look": treated.second_look,
-        "counts": {name: sum(found.target == name for found in redactions) for name in names},
-        "regions": [_region(redaction) for redaction in redactions],
-    }
-
-
-def detection_metadata(frame: Frame) -> dict[str, Any] | None:
-    """What is seen in the blurred picture; None if the pipeline has no stage that looks."""
-    if frame.detections is None:
-        return None
-    return {
-        "count": len(frame.detections),
-        "objects": [
-            {
-                "label": detection.label,
-                "confidence": round(detection.confidence, 4),
-                "box": [round(edge, 1) for edge in detection.box],
-            }
-            for detection in frame.detections
-        ],
-    }
-
-
-def _region(redaction: Redaction) -> dict[str, Any]:
-    region: dict[str, Any] = {
-        "target": redaction.target,
-        "confidence": round(redaction.confidence, 4),
-        "box": list(redaction.box),
-    }
-    if redaction.polygon is not None:
-        region["polygon"] = [[round(x, 1), round(y, 1)] for x, y in redaction.polygon]
-    return region
 
 
 def _record(

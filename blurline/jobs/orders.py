@@ -3,7 +3,8 @@
 import logging
 
 from blurline.jobs.job import JobSpec
-from blurline.storage.vault import OriginalsVault, OriginalUnreadableError
+from blurline.storage.sealing import OriginalUnreadableError
+from blurline.storage.vault import OriginalsVault
 
 log = logging.getLogger(__name__)
 

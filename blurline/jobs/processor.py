@@ -8,13 +8,8 @@ from blurline.certificate.certificate import issue
 from blurline.certificate.signing import SigningKey
 from blurline.errors import OptionError, OriginalMissingError
 from blurline.imaging.trial import check_harmless
-from blurline.jobs.job import (
-    JobRecord,
-    JobSpec,
-    blur_metadata,
-    completed,
-    detection_metadata,
-)
+from blurline.jobs.job import JobRecord, JobSpec, completed
+from blurline.jobs.results import blur_metadata, detection_metadata
 from blurline.jobs.statement import statement
 from blurline.stages.frame import Frame
 from blurline.stages.pipeline import Pipeline

@@ -4,35 +4,22 @@ Each original has a small file beside it. It holds the original's own key (the d
 form, that is encrypted by a master key that never enters the store, and what is to be done with the
 original (the order), encrypted by the data key. So the store knows all of a job before the queue
 does, and a queue that was lost can be made anew out of it.
- Without the wrapped key the original can't be
-read by anybody any more, wherever versions or backups of it remain. That holds as long as no
-versions or backups of the wrapped keys remain: keep them out of backups, and see
-`blurline.storage.retention` for buckets that keep versions.
+
+Without the wrapped key the original can't be read by anybody any more, wherever versions or backups
+of it remain. That holds as long as no versions or backups of the wrapped keys remain: keep them out
+of backups, and see `blurline.storage.retention` for buckets that keep versions.
 """
 
-import hmac
-import os
-from base64 import b64decode, b64encode
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
-from pathlib import Path
-from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from blurline.certificate import keyfile
-from blurline.errors import BlurlineError, SettingsError
+from blurline.errors import SettingsError
 from blurline.imaging.kind import Kind
 from blurline.settings import Settings
 from blurline.storage import keys
+from blurline.storage.masterkeys import KeyWrapper, load_master_keys
+from blurline.storage.sealing import OriginalUnreadableError, new_key, opened, sealed, split
 from blurline.storage.store import Store
-
-KEY_BITS = 256
-NONCE_BYTES, TAG_BYTES = 12, 16  # NIST SP 800-38D, 5.2.1
-KEY_ID_BYTES = 8
 
 ORIGINAL_FORMAT = b"BLO1"
 """Encrypted originals begin with it, and no picture does. The nonce follows, then the picture,
@@ -46,10 +33,6 @@ second one, which `KEEP` writes, the order as it is."""
 LENGTH_BYTES = 2
 TRIES = 3
 
-WRAPPED_FORMAT = b"BLK1"
-"""Keys that `MasterKeys` wraps begin with it. The master key's id follows, then the nonce, then the
-data key, encrypted, with the tag at its end."""
-
 BYTES = "application/octet-stream"
 
 
@@ -59,63 +42,6 @@ class Originals(StrEnum):
     DELETE = "delete"
     ENCRYPT = "encrypt"
     KEEP = "keep"
-
-
-class OriginalUnreadableError(BlurlineError):
-    """An original or its key was altered, swapped, or wrapped by a master key that is not here."""
-
-    code = "original_unreadable"
-
-
-class KeyWrapper(Protocol):
-    """What turns data keys into a form that may lie in the store: master keys here, or a KMS."""
-
-    def wrap(self, data_key: bytes, context: bytes) -> bytes:
-        """The key of 32 bytes in wrapped form, bound to the context, which is not secret.
-
-        Raises:
-            TemporaryError: a service that does it is away.
-        """
-
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """The key from `wrap`'s answer for the same context.
-
-        Raises:
-            OriginalUnreadableError: it is not such an answer.
-            TemporaryError: a service that does it is away.
-        """
-
-
-class MasterKeys:
-    """Wraps by AES-256-GCM with the first of several keys; all of them unwrap.
-
-    To change the master key, put a new one before the old one. The old one can leave the file when
-    no original that it wrapped the key of is kept any more. One master key should wrap at most
-    2**32 keys (NIST SP 800-38D, 8.3).
-    """
-
-    def __init__(self, master_keys: Sequence[bytes]) -> None:
-        self._keys = {_master_key_id(key): AESGCM(key) for key in master_keys}
-        self._first = next(iter(self._keys))
-        self._secret = master_keys[0]
-
-    def wrap(self, data_key: bytes, context: bytes) -> bytes:
-        """See `KeyWrapper.wrap`."""
-        head = WRAPPED_FORMAT + self._first
-        nonce = os.urandom(NONCE_BYTES)
-        return head + nonce + self._keys[self._first].encrypt(nonce, data_key, head + context)
-
-    def derived(self, purpose: bytes) -> bytes:
-        """A key of 32 bytes for that purpose, out of the first master key and no way back to it."""
-        return hmac.digest(self._secret, b"blurline " + purpose, "sha256")
-
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """See `KeyWrapper.unwrap`."""
-        head, rest = _split(wrapped, len(WRAPPED_FORMAT) + KEY_ID_BYTES)
-        master_key = self._keys.get(bytes(head).removeprefix(WRAPPED_FORMAT))
-        if master_key is None:
-            raise OriginalUnreadableError("the original's key is not wrapped by a known master key")
-        return _decrypted(master_key, rest, head + context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +82,8 @@ class OriginalsVault:
         if data_key is None:
             self.store.put(name, data, kind.content_type)
             return
-        nonce = os.urandom(NONCE_BYTES)
-        encrypted = AESGCM(data_key).encrypt(nonce, data, _bound_to(name))
-        self.store.put(name, ORIGINAL_FORMAT + nonce + encrypted, BYTES)
+        content = sealed(data_key, data, _bound_to(name), head=ORIGINAL_FORMAT)
+        self.store.put(name, content, BYTES)
 
     def get(self, job_id: str, kind: Kind) -> bytes | None:
         """The job's original as it was put, or None if it never was or has been forgotten.
@@ -174,10 +99,10 @@ class OriginalsVault:
         if stored is None:
             return None
         if file is not None and file.data_key is not None:
-            head, rest = _split(stored, len(ORIGINAL_FORMAT))
+            head, rest = split(stored, len(ORIGINAL_FORMAT))
             if head != ORIGINAL_FORMAT:
                 raise OriginalUnreadableError("the original is not of a format that is known here")
-            return _decrypted(AESGCM(file.data_key), rest, _bound_to(name))
+            return opened(file.data_key, rest, _bound_to(name))
         if stored.startswith(ORIGINAL_FORMAT):
             return None
         if self.policy is not Originals.KEEP:
@@ -222,7 +147,7 @@ class OriginalsVault:
         Of several callers at once all get the same.
         """
         plain = self.policy is Originals.KEEP
-        fresh = None if plain else AESGCM.generate_key(KEY_BITS)
+        fresh = None if plain else new_key()
         content = PLAIN_FORMAT + order if fresh is None else self._sealed(job_id, fresh, order)
         for _ in range(TRIES):
             if self._keys.create(keys.data_key(job_id), content, BYTES):
@@ -238,10 +163,9 @@ class OriginalsVault:
     def _sealed(self, job_id: str, data_key: bytes, order: bytes) -> bytes:
         """The small file of an original that is encrypted."""
         name = keys.data_key(job_id).encode()
-        wrapped, nonce = self.wrapper.wrap(data_key, name), os.urandom(NONCE_BYTES)
-        length = len(wrapped).to_bytes(LENGTH_BYTES, "big")
-        encrypted = AESGCM(data_key).encrypt(nonce, order, SEALED_FORMAT + name)
-        return SEALED_FORMAT + length + wrapped + nonce + encrypted
+        wrapped = self.wrapper.wrap(data_key, name)
+        head = SEALED_FORMAT + len(wrapped).to_bytes(LENGTH_BYTES, "big") + wrapped
+        return sealed(data_key, order, SEALED_FORMAT + name, head=head)
 
     def _find(self, job_id: str) -> JobFile | None:
         """What the job's small file says; None if it has none."""
@@ -257,7 +181,7 @@ class OriginalsVault:
         end = LENGTH_BYTES + int.from_bytes(rest[:LENGTH_BYTES], "big")
         data_key = self.wrapper.unwrap(rest[LENGTH_BYTES:end], name.encode())
         bound = SEALED_FORMAT + name.encode()
-        return JobFile(_decrypted(AESGCM(data_key), memoryview(rest)[end:], bound), data_key)
+        return JobFile(opened(data_key, memoryview(rest)[end:], bound), data_key)
 
 
 def open_vault(settings: Settings, store: Store) -> OriginalsVault:
@@ -277,61 +201,6 @@ def open_vault(settings: Settings, store: Store) -> OriginalsVault:
     return OriginalsVault(store, wrapper, policy)
 
 
-def load_master_keys(path: Path | None, data_dir: Path) -> MasterKeys:
-    """The master keys in the file at `path`, or without one the key of the data folder.
-
-    A line of the file holds 32 random bytes in base64, as `openssl rand -base64 32` writes them;
-    empty lines and those that begin with # do not count. The data folder's own key is made at the
-    first call, as `keys/master.key`. Processes on several machines have no common data folder: they
-    need a common file at `path`. Who loses the file loses the originals.
-
-    Raises:
-        SettingsError: the file can't be used.
-    """
-    if path is None:
-        place = data_dir / keyfile.FOLDER / "master.key"
-        return MasterKeys(_master_keys(keyfile.made_once(place, _new_master_key)))
-    return MasterKeys(_master_keys(keyfile.read_key(path)))
-
-
-def _master_keys(content: bytes) -> list[bytes]:
-    lines = [line.strip() for line in content.splitlines()]
-    try:
-        found = [b64decode(line, validate=True) for line in lines if line and line[:1] != b"#"]
-    except ValueError:
-        found = []
-    if not found or any(8 * len(key) != KEY_BITS for key in found):
-        # The error in base64 would quote the key, so it is not passed on.
-        raise SettingsError(
-            "the file of master keys has to hold, a line each, 32 bytes in base64: "
-            "`openssl rand -base64 32` makes one"
-        )
-    return found
-
-
-def _new_master_key() -> bytes:
-    return b64encode(AESGCM.generate_key(KEY_BITS)) + b"\n"
-
-
-def _master_key_id(key: bytes) -> bytes:
-    return sha256(b"blurline master key" + key).digest()[:KEY_ID_BYTES]
-
-
 def _bound_to(name: str) -> bytes:
     """What an original is decrypted with beside its key: another one in its place won't do."""
     return ORIGINAL_FORMAT + name.encode()
-
-
-def _split(data: bytes, at: int) -> tuple[bytes, memoryview]:
-    """The first bytes, and a view of the others, since a copy of a picture would cost time."""
-    return data[:at], memoryview(data)[at:]
-
-
-def _decrypted(cipher: AESGCM, data: memoryview, associated: bytes) -> bytes:
-    """What was encrypted from its nonce, itself and its tag."""
-    if len(data) >= NONCE_BYTES + TAG_BYTES:
-        try:
-            return cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], associated)
-        except InvalidTag:
-            pass
-    raise OriginalUnreadableError("the original or its key is not as it was written")

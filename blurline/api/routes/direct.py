@@ -1,0 +1,41 @@
+"""The route that blurs while its caller waits."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from blurline.api.access import Submitter
+from blurline.api.errors import RequestError
+from blurline.api.forms import files_of, safe_filename
+from blurline.api.openapi import guarded, picture_schema
+from blurline.api.service import Service
+from blurline.imaging.kind import Kind
+from blurline.stages.options import OptionText
+
+
+def install_direct(app: FastAPI, service: Service) -> None:
+    """Serve `/blur/`."""
+    desk, direct = service.desk, service.direct
+
+    @app.post(
+        "/blur/",
+        tags=["pictures"],
+        summary="Blur one picture and wait for it, as Panoramax's servers ask",
+        response_class=Response,
+        responses={
+            200: {"content": {kind.written.content_type: {} for kind in Kind}},
+            **guarded(400, 409, 413, 415, 422),
+        },
+        openapi_extra=picture_schema("picture"),
+    )
+    async def blur(request: Request, caller: Submitter) -> Response:
+        async with desk.form(request, max_bytes=service.limits.max_bytes, max_files=1) as form:
+            files = files_of(form, "picture")
+            if len(files) > 1:
+                raise RequestError("send one picture at a time", code="too_many_files")
+            filename = safe_filename(files[0].filename, service.settings.max_filename_length)
+            async with desk.spool.in_memory(files[0]) as data:
+                text = OptionText(metadata="keep")
+                spec = await run_in_threadpool(direct.hand_in, data, filename, text, caller.id)
+        del data
+        picture, kind = await direct.picture_of(spec)
+        return Response(picture, media_type=kind.content_type)

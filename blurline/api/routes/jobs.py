@@ -1,0 +1,98 @@
+"""Routes of one job or batch: how it goes, what came of it, what was sent, and its end."""
+
+from fastapi import FastAPI, Response
+
+from blurline.api.access import Deleter, OriginalReader, Reader
+from blurline.api.errors import RequestError
+from blurline.api.openapi import guarded
+from blurline.api.reports import checked_id
+from blurline.api.schemas import BatchProgress, StatusAnswer
+from blurline.api.service import Service
+from blurline.imaging.kind import Kind
+from blurline.storage import keys
+
+
+def install_jobs(app: FastAPI, service: Service) -> None:
+    """Serve `/status`, `/batch`, `/result`, `/certificate`, and what the audit trail notes."""
+
+    @app.get(
+        "/status/{job_id}",
+        tags=["pictures"],
+        summary="Where a job is, and its results",
+        responses=guarded(404),
+    )
+    def status(job_id: str, caller: Reader) -> StatusAnswer:
+        return service.reports.status(job_id, caller)
+
+    @app.get(
+        "/batch/{batch_id}",
+        tags=["pictures"],
+        summary="How far a batch is",
+        responses=guarded(404),
+    )
+    def batch(batch_id: str, caller: Reader) -> BatchProgress:
+        return service.reports.batch(batch_id, caller)
+
+    @app.get(
+        "/result/{job_id}",
+        tags=["pictures"],
+        summary="The blurred picture",
+        response_class=Response,
+        responses={
+            200: {"content": {kind.written.content_type: {} for kind in Kind}},
+            **guarded(404, 409),
+        },
+    )
+    def result(job_id: str, caller: Reader) -> Response:
+        record = service.reports.record(job_id, caller)
+        picture = service.store.get(keys.processed(record.job_id, record.kind))
+        if picture is None:
+            raise RequestError("the picture is not in the store any more", code="not_found")
+        return Response(picture, media_type=record.kind.written.content_type)
+
+    @app.get(
+        "/certificate/{job_id}",
+        tags=["pictures"],
+        summary="The signed certificate of the blurred picture",
+        response_class=Response,
+        responses={200: {"content": {"application/json": {}}}, **guarded(404, 409)},
+    )
+    def certificate(job_id: str, caller: Reader) -> Response:
+        record = service.reports.record(job_id, caller)
+        # The bytes as they were signed: any other spelling of the same JSON would not verify.
+        content = service.store.get(keys.certificate(record.job_id))
+        if content is None:
+            raise RequestError("the certificate is not in the store any more", code="not_found")
+        return Response(content, media_type="application/json")
+
+    _install_audited(app, service)
+
+
+def _install_audited(app: FastAPI, service: Service) -> None:
+    """Serve `/original` and the deletion of a job, of which the audit trail has each."""
+
+    @app.get(
+        "/original/{job_id}",
+        tags=["pictures"],
+        summary="The picture as it was sent; each time is noted in the audit trail",
+        description="Only for callers with the scope `read:original`, which no other one includes. "
+        "While the service asks nobody who they are, it answers 403.",
+        response_class=Response,
+        responses={200: {"content": {kind.content_type: {} for kind in Kind}}, **guarded(404)},
+    )
+    def original(job_id: str, caller: OriginalReader) -> Response:
+        picture, kind = service.originals.read(job_id, caller)
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+        return Response(picture, media_type=kind.content_type, headers=headers)
+
+    @app.delete(
+        "/jobs/{job_id}",
+        tags=["pictures"],
+        summary="Delete all that is kept of a job; the answer is a signed receipt",
+        response_class=Response,
+        responses={200: {"content": {"application/json": {}}}, **guarded(404)},
+    )
+    def delete(job_id: str, caller: Deleter) -> Response:
+        owner = service.reports.owner(job_id, caller)
+        receipt = service.deletion.delete(checked_id(job_id, "job"), actor=caller.id, owner=owner)
+        return Response(receipt, media_type="application/json")

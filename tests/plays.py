@@ -1,0 +1,136 @@
+"""A worker in this very thread, whose death is played without waiting for it."""
+
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from redis import Redis
+from rq.job import Job
+
+from blurline.jobs.job import JobRecord, JobSpec, JobStatus
+from blurline.jobs.records import Records
+from blurline.queue.connection import connect
+from blurline.queue.jobqueue import JobQueue, rq_queue
+from blurline.queue.keeper import Keeper
+from blurline.queue.stats import Stats, Totals
+from blurline.queue.task import JobRunner
+from blurline.queue.worker import ImageWorker
+from blurline.settings import Settings
+from blurline.storage.objects import open_store
+from blurline.storage.vault import open_vault
+from tests.parts import image_worker, job_spec, runner
+
+
+class Play:
+    """A queue, its keeper, and one worker in this thread whose jobs need no network."""
+
+    def __init__(self, settings: Settings, *stages: Any) -> None:
+        self.settings = settings
+        self.redis: Redis = connect(settings.redis_url or "")
+        self.queue = JobQueue(self.redis, settings)
+        self.store = open_store(settings)
+        self.records = Records(self.store)
+        self.runner: JobRunner = runner(settings, *stages)
+        self.now = 0.0
+        self.keeper = Keeper(
+            rq_queue(self.redis, settings),
+            self.runner,
+            settings.abandoned_after,
+            clock=lambda: self.now,
+        )
+
+    def submit(self, picture: bytes | None) -> JobSpec:
+        spec = job_spec(pipeline="test", targets=())
+        if picture is not None:
+            open_vault(self.settings, self.store).put(spec.job_id, spec.kind, picture)
+        self.queue.submit([spec])
+        return spec
+
+    def work(self, jobs: int = 1) -> None:
+        """Let a worker run so many tries."""
+        with image_worker(self.settings, self.runner) as hands:
+            hands.work(max_jobs=jobs, logging_level="WARNING")
+
+    def lose_a_worker(self, after: Callable[[ImageWorker, Job], None]) -> None:
+        """A worker takes the next job and is not heard of again after what it did with it."""
+        with image_worker(self.settings, self.runner) as hands:
+            found = hands.dequeue_job_and_maintain_ttl(None)
+            assert found is not None
+            after(hands, found[0])
+
+    def state(self, spec: JobSpec) -> JobStatus:
+        (state,) = self.queue.states([spec.job_id])
+        assert state is not None
+        return state.status
+
+    def record(self, spec: JobSpec) -> JobRecord:
+        record = self.records.find(spec.job_id)
+        assert record is not None
+        return record
+
+    def totals(self) -> Totals:
+        return Stats(self.redis).totals()
+
+    def waits(self) -> list[float]:
+        """Seconds until the next try of each job that waits for one, which then is due at once."""
+        key = rq_queue(self.redis, self.settings).scheduled_job_registry.key
+        found = self.redis.zrange(key, 0, -1, withscores=True)
+        for job_id, _ in found:
+            self.redis.zadd(key, {job_id: 0})
+        return [due - time.time() for _, due in found]
+
+    def next_try(self) -> None:
+        """Let the waiting of all jobs be over."""
+        self.waits()
+        self.keeper.keep()
+
+    def miss_the_lost(self) -> None:
+        """Let so much time pass that whoever has given no sign is taken for dead."""
+        for _ in range(6):
+            self.keeper.keep()
+            self.now += self.settings.abandoned_after / 4
+        self.keeper.keep()
+
+
+def nothing(hands: ImageWorker, job: Job) -> None:
+    """Die before the job is begun."""
+
+
+def half(hands: ImageWorker, job: Job) -> None:
+    """Die when the job is known to be run, but is still on the list of those just taken."""
+    hands.prepare_execution(job)
+
+
+def begin(hands: ImageWorker, job: Job) -> None:
+    """Die in the midst of the job."""
+    hands.prepare_execution(job)
+    hands.prepare_job_execution(job, remove_from_intermediate_queue=True)
+
+
+def finish(hands: ImageWorker, job: Job) -> None:
+    """Die when the job is done, before Redis hears of it."""
+    begin(hands, job)
+    job.perform()
+
+
+class Flow:
+    """A stage that treats one picture after the other as told: an error, a wait, or a call."""
+
+    name = "flow"
+    targets: ClassVar[dict[str, Any]] = {}
+    models = required_models = frozenset[str]()
+
+    def __init__(self, *acts: Exception | float | Callable[[], object]) -> None:
+        self.acts = list(acts)
+
+    def run(self, frame: Any, options: Any, detectors: Any) -> Any:
+        act = self.acts.pop(0) if self.acts else 0.0
+        if isinstance(act, Exception):
+            raise act
+        if callable(act):
+            act()
+            return frame
+        end = time.monotonic() + act
+        while time.monotonic() < end:
+            time.sleep(0.01)
+        return frame
