@@ -109,8 +109,8 @@ ENV PATH=/opt/blurline/bin:$PATH
 WORKDIR /src
 COPY deploy/image.py constraints.txt pyproject.toml ./
 ARG PIP_INDEX_URL
-# `gpu,torch` adds PyTorch and Ultralytics (AGPL-3.0), for `.pt` weights.
-ARG EXTRAS=gpu
+# `gpu,otel,torch` adds PyTorch and Ultralytics (AGPL-3.0), for `.pt` weights.
+ARG EXTRAS=gpu,otel
 RUN python image.py requirements worker --extras "${EXTRAS}" > requirements.txt \
     && pip install -c constraints.txt -r requirements.txt
 COPY . .
