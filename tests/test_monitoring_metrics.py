@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,7 +34,6 @@ from blurline.storage.objects import FolderStore
 from tests.parts import (
     PATIENCE,
     ROOT,
-    Start,
     ValkeyServer,
     environment_of,
     eventually,
@@ -43,6 +42,8 @@ from tests.parts import (
     runner,
     settings_for,
 )
+
+Start = Callable[..., httpx.Client]
 
 
 def value(name: str, **labels: str) -> float:
