@@ -41,6 +41,7 @@ def test_there_is_a_command_for_each_need() -> None:
         ("models", "list"),
         ("models", "pull"),
         ("keys",),
+        ("keys", "init"),
         ("keys", "new"),
     }
 

@@ -15,12 +15,12 @@ from blurline.storage.masterkeys import load_master_keys
 
 API_KEYS = "api.keys"
 
-app = typer.Typer(help="Keys: the service's own, and who may use it.", no_args_is_help=True)
+app = typer.Typer(help="Keys of the service and of its callers.", no_args_is_help=True)
 
 
 @app.callback()
 def keys() -> None:
-    """Keys: the service's own, and who may use it. See docs/access.md and docs/privacy.md."""
+    """Keys of the service and of its callers. See docs/access.md and docs/privacy.md."""
 
 
 @app.command()
