@@ -14,7 +14,7 @@ from bench.openloop import Answer, OpenLoop, schedule
 from bench.photos import Size, make_photos
 from bench.report import RECIPE, console, progress
 from bench.service import GENERATOR, StoreKind, running_service
-from blurline.queue.crew import usable_cores
+from blurline.machine import usable_cores
 from blurline.settings import load_settings
 
 WARM_UP_SECONDS = 3

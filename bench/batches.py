@@ -14,9 +14,9 @@ from blurline.inference.batching import Batcher
 from blurline.inference.engine import InputFormat, Network, Outputs, Size
 from blurline.inference.onnxruntime import Device, OnnxRuntimeNetwork, cuda_is_here
 from blurline.inference.torch import TorchNetwork
+from blurline.machine import usable_cores
 from blurline.models.catalogue import find
 from blurline.models.sources import OwnFile
-from blurline.queue.crew import usable_cores
 from blurline.settings import Settings
 
 WARM_UPS = 3

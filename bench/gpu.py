@@ -20,7 +20,7 @@ from bench.batches import BatcherFigures, BatchFigures, batch_curve, batcher_run
 from bench.photos import Size, make_photos
 from bench.processes import PipelineFigures, PipelineTask, pipeline_run, pull_networks
 from blurline.errors import BlurlineError, OptionError
-from blurline.queue.crew import usable_cores
+from blurline.machine import usable_cores
 from blurline.settings import load_settings
 
 LATEST = Path(__file__).parent / "latest-gpu.json"

@@ -23,8 +23,8 @@ from bench.photos import SIZE_HELP, make_photos, one_size
 from bench.report import RECIPE, progress, publish
 from bench.service import GENERATOR, Service, StoreKind, running_service
 from blurline.errors import BlurlineError
+from blurline.machine import usable_cores
 from blurline.queue.connection import connect
-from blurline.queue.crew import usable_cores
 from blurline.queue.presence import Presence
 from blurline.settings import load_settings
 from blurline.stack.supervisor import Program

@@ -8,7 +8,7 @@ from bench.arrivals import Plan, arrive
 from bench.photos import SIZE_HELP, one_size
 from bench.report import publish
 from bench.service import StoreKind
-from blurline.queue.crew import usable_cores
+from blurline.machine import usable_cores
 
 
 def latency(

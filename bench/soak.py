@@ -16,7 +16,7 @@ from bench.photos import SIZE_HELP, make_photos, one_size
 from bench.report import RECIPE, console, progress, publish
 from bench.service import GENERATOR, StoreKind, running_service
 from blurline.errors import BlurlineError
-from blurline.queue.crew import usable_cores
+from blurline.machine import usable_cores
 from blurline.settings import load_settings
 
 DISK_PER_IMAGE = 2.5

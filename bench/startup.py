@@ -18,9 +18,9 @@ from bench.client import Client
 from bench.report import RECIPE, console, publish
 from bench.s3server import free_port
 from blurline.errors import BlurlineError
+from blurline.machine import usable_cores
 from blurline.models.catalogue import find
 from blurline.queue.connection import connect
-from blurline.queue.crew import usable_cores
 from blurline.queue.presence import Presence
 from blurline.settings import Settings, load_settings
 from blurline.stack import valkey

@@ -16,7 +16,7 @@ from bench.meter import Spent
 from bench.photos import SIZE_HELP, Size, make_photos, sizes
 from bench.report import RECIPE, console, progress, publish
 from bench.service import GENERATOR, Service, StoreKind, running_service
-from blurline.queue.crew import usable_cores
+from blurline.machine import usable_cores
 from blurline.settings import load_settings
 
 WARM_UP = 24

@@ -1,5 +1,7 @@
-"""Where a process runs: what disks and memory it has left, as metrics that are read when asked."""
+"""Where a process runs: its cores, and what disks and memory it has left, as metrics."""
 
+import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -40,6 +42,33 @@ class MachineCollector(Collector):
             ("blurline_memory_available_bytes", available),
         ):
             yield GaugeMetricFamily(name, MACHINE[name], value=value)
+
+
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """Processors that this process can keep busy, at least 1.
+
+    They are those that it may run on, but no more than the share of time that its container has
+    comes to: with more threads it would use the share up early and stand still for the rest.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    return max(1, min(allowed, math.ceil(_share(cgroup) or allowed)))
+
+
+def _share(cgroup: Path) -> float | None:
+    """Processors' worth of time that the container may use; None: as much as there is."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:  # cgroup v1
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    try:
+        share = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):
+        return None  # "max"
+    return share if share > 0 else None
 
 
 def folders_of(data_dir: Path) -> dict[str, Path]:

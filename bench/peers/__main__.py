@@ -17,7 +17,7 @@ from bench.peers.speed import Speed, Way, best, measure
 from bench.photos import Size, make_photos
 from blurline.errors import BlurlineError
 from blurline.imaging.header import limits_of
-from blurline.queue.crew import usable_cores
+from blurline.machine import usable_cores
 from blurline.settings import load_settings
 
 PEERS_FOLDER = Path(__file__).parents[2] / "build" / "peers"

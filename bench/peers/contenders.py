@@ -13,10 +13,10 @@ from bench.peers.services import blurline_service, plain_service
 from bench.peers.speed import Runner, Way
 from blurline.evaluation.contender import Contender
 from blurline.evaluation.peers import PLATE_NETWORK, sources
+from blurline.machine import usable_cores
 from blurline.models.catalogue import find
 from blurline.models.export import Exported
 from blurline.models.load import load_detectors
-from blurline.queue.crew import usable_cores
 from blurline.queue.service import inference
 from blurline.settings import Settings, load_settings
 from blurline.stages.options import OptionText, default_text, options_of

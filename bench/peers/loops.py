@@ -14,7 +14,7 @@ import psutil
 
 from bench.peers.speed import LEAST, Lap, Run, steady
 from blurline.errors import BlurlineError
-from blurline.queue.crew import usable_cores
+from blurline.machine import usable_cores
 
 WARM_UP = 2
 """Pictures of each process that do not count: a network's first runs cost more than later ones."""

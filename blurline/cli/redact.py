@@ -16,8 +16,8 @@ from blurline.cli.start import Pipelines, pipelines_of, settings_of
 from blurline.errors import OptionError
 from blurline.imaging.header import limits_of
 from blurline.imaging.kind import Kind
+from blurline.machine import usable_cores
 from blurline.models.load import load_detectors
-from blurline.queue.crew import usable_cores
 from blurline.queue.service import inference
 from blurline.settings import Settings
 from blurline.stages.options import OptionText, default_text, options_of

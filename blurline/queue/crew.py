@@ -13,6 +13,7 @@ from rq import Queue
 
 from blurline import metrics
 from blurline.errors import BlurlineError
+from blurline.machine import usable_cores
 from blurline.queue.connection import connect, reason
 from blurline.queue.jobqueue import rq_queue
 from blurline.queue.keeper import Keeper
@@ -237,8 +238,3 @@ class Crew:
             memory_bytes=self._process.memory_info().rss,
             reported_at=time.time(),
         )
-
-
-def usable_cores() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0))

@@ -17,10 +17,10 @@ from blurline.errors import ModelError, ModelMissingError
 from blurline.imaging.header import limits_of
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Records
-from blurline.machine import MachineCollector, folders_of
+from blurline.machine import MachineCollector, folders_of, usable_cores
 from blurline.models.load import Inference, load_detectors
 from blurline.queue.connection import DEFAULT_URL, connect
-from blurline.queue.crew import Crew, usable_cores
+from blurline.queue.crew import Crew
 from blurline.queue.outbox import Outbox
 from blurline.queue.reconciler import open_reconciler
 from blurline.queue.stats import Stats
