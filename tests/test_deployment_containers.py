@@ -25,7 +25,6 @@ from deploy.image import AWS_SERVICES, NOT_IN_API, name_of, requirements, trim
 from deploy.rigs import image
 from tests.deployment_files import (
     CREDENTIALS,
-    DOCKERFILE,
     SETTINGS,
     TARGETS,
     VARIABLE,
@@ -42,7 +41,6 @@ from tests.parts import (
     environment_of,
     eventually,
     picture_file,
-    run_tool,
     settings_for,
 )
 
@@ -117,10 +115,6 @@ def test_no_image_keeps_the_package_index_it_was_built_from() -> None:
     assert not [
         rest for stage in stages() for rest in instructions(stage, "ENV") if "INDEX" in rest
     ]
-
-
-def test_dockerfile_passes_hadolint() -> None:
-    run_tool("hadolint", DOCKERFILE)
 
 
 # What an image is made of

@@ -68,10 +68,12 @@ def mine(tmp_path: Path, request: pytest.FixtureRequest) -> Resources:
     return rendered(folder)
 
 
+@pytest.mark.validator(name="terraform")
 def test_terraform_files_are_in_the_one_form() -> None:
     terraform(str(TERRAFORM), "fmt", "-check", "-diff")
 
 
+@pytest.mark.validator(name="terraform")
 def test_terraforms_overlay_leaves_nothing_of_the_example_account(mine: Resources) -> None:
     text = json.dumps(list(mine.values()))
     assert "111122223333" not in text
@@ -88,6 +90,7 @@ def test_terraforms_overlay_leaves_nothing_of_the_example_account(mine: Resource
     assert set(mine) == set(render(K8S / "overlays/eks"))
 
 
+@pytest.mark.validator(name="terraform")
 @pytest.mark.parametrize("mine", [CACHE], indirect=True, ids=["elasticache"])
 def test_with_elasticache_no_pod_of_redis_is_left_and_all_go_there(mine: Resources) -> None:
     assert "redis" not in {name for _, name in mine}
