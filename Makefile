@@ -27,6 +27,8 @@ help: ## show this list
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("blurline needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
+	@# The pip that old Pythons bring takes half as long again.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tools/pip.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -94,6 +96,8 @@ dashboards: $(INSTALLED) ## write Grafana's dashboards anew
 lock: ## write the pinned versions anew: the newest that pyproject.toml and package.json allow
 	rm -rf build/lock build/lock-checkov
 	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade pip
+	build/lock/bin/python -m pip freeze --all | grep '^pip==' > tools/pip.txt
 	build/lock/bin/python -m pip install --quiet '.[dev,load]'
 	build/lock/bin/python -m pip freeze --exclude blurline > constraints.txt
 	$(PYTHON) -m venv build/lock-checkov

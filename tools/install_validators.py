@@ -23,6 +23,7 @@ PROGRAMS = FOLDER / "bin"
 K8S = ROOT / "deploy/k8s"
 MODELS = K8S / "node_modules"
 PINNED = Path(__file__).with_name("checkov.txt")
+PIP = Path(__file__).with_name("pip.txt")
 WANTED = ("prometheus", "promtool", "prometheus-alertmanager", "amtool", "kubectl")
 PACKAGES = ("prometheus", "promtool", "prometheus-alertmanager", "kubectl")
 """Debian's packages with these programs; older releases lack some, or have them in another."""
@@ -75,9 +76,11 @@ def checkov() -> None:
         return
     shutil.rmtree(home, ignore_errors=True)
     run([sys.executable, "-m", "venv", str(home)], "checkov")
+    pip = [str(home / "bin/python"), "-m", "pip", "install", "--quiet"]
+    pip += ["--disable-pip-version-check", "--no-compile"]
+    run([*pip, "--requirement", str(PIP)], "checkov")
     # All of its packages are pinned, so there is nothing to resolve; most are never imported.
-    pip = [str(home / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
-    run([*pip, "--disable-pip-version-check", "--requirement", str(PINNED)], "checkov")
+    run([*pip, "--no-deps", "--requirement", str(PINNED)], "checkov")
     link(home / "bin/checkov")
     note(home, PINNED)
 
