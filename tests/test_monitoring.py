@@ -112,6 +112,23 @@ def test_rules_and_dashboards_read_only_metrics_that_exist() -> None:
     assert used <= series() | recorded()
 
 
+def test_rules_and_dashboards_ask_for_outcomes_that_are_counted_from_the_start() -> None:
+    known: dict[str, set[str]] = {"blurline_images_total": {"completed", "failed"}}
+    for metric in REGISTRY.collect():
+        for sample in metric.samples:
+            if outcome := sample.labels.get("outcome"):
+                known.setdefault(sample.name, set()).add(outcome)
+    asked = [
+        (name, outcome)
+        for text in expressions()
+        for name, values in re.findall(r'(blurline_\w+)\{[^}]*outcome=~?"([^"]+)"', text)
+        for outcome in values.split("|")
+    ]
+    assert {"taken", "failed", "retried"} <= {outcome for _, outcome in asked}
+    for name, outcome in asked:
+        assert outcome in known[name], (name, outcome)
+
+
 def test_every_rule_that_is_recorded_is_used() -> None:
     used = " ".join(expressions())
     for name in recorded():
