@@ -15,8 +15,11 @@ FACE_SETS := $(addprefix $(DATA)/faces/,wider_val200 facemask_cc0)
 PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid openimages_val) \
 	'$(DATA)/negatives/roadsigns[1::2]' $(DATA)/coco/val2017_128
 
+# Prometheus and Alertmanager, for the long tests; those of the system come first.
+export PATH := $(PATH):$(CURDIR)/build/validators/bin
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check container-check format docs dashboards lock clean
+.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check validators container-check format docs dashboards lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -24,6 +27,8 @@ help: ## show this list
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("blurline needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
+	@# The pip that old Pythons bring takes half as long again.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tools/pip.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -69,18 +74,11 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
 	$(BIN)/python -m bench.leaks
 
-check: $(INSTALLED) ## lint, types, known vulnerabilities; manifests and monitoring where their tools are installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/hadolint Dockerfile deploy/standins/Dockerfile
-	$(BIN)/python -m tools.audit_dependencies
-	if command -v promtool; then promtool check config monitoring/prometheus.yml && \
-		promtool test rules monitoring/tests/*.yml; fi
-	if command -v amtool; then amtool check-config monitoring/alertmanager.yml; fi
-	$(BIN)/python -m pytest -q tests/test_deployment_kubernetes.py tests/test_deployment_terraform.py
-	if command -v checkov; then checkov --config-file deploy/checkov.yaml -d deploy/terraform && \
-		checkov --config-file deploy/checkov.yaml -f kubernetes_deployment.yaml; fi
+check: $(INSTALLED) ## lint, types, known vulnerabilities, manifests, monitoring; tells what could not run
+	$(BIN)/python -m tools.validators
+
+validators: ## bring what `make check` runs beside Python's packages into build/validators
+	$(PYTHON) -m tools.install_validators
 
 container-check: $(INSTALLED) ## build the images and try what they promise; CHECK_ARGS=--help for options
 	$(BIN)/python -m deploy.container_check $(CHECK_ARGS)
@@ -95,10 +93,17 @@ docs: $(INSTALLED) ## write the generated documents anew
 dashboards: $(INSTALLED) ## write Grafana's dashboards anew
 	$(BIN)/python -m monitoring.dashboards
 
-lock: ## write constraints.txt anew: the newest versions that pyproject.toml allows
-	rm -rf build/lock && $(PYTHON) -m venv build/lock
+lock: ## write the pinned versions anew: the newest that pyproject.toml and package.json allow
+	rm -rf build/lock build/lock-checkov
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade pip
+	build/lock/bin/python -m pip freeze --all | grep '^pip==' > tools/pip.txt
 	build/lock/bin/python -m pip install --quiet '.[dev,load]'
 	build/lock/bin/python -m pip freeze --exclude blurline > constraints.txt
+	$(PYTHON) -m venv build/lock-checkov
+	build/lock-checkov/bin/python -m pip install --quiet checkov
+	build/lock-checkov/bin/python -m pip freeze > tools/checkov.txt
+	cd deploy/k8s && npm update --package-lock-only
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) build blurline-data demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build deploy/k8s/node_modules blurline-data demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

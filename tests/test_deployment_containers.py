@@ -43,7 +43,6 @@ from tests.parts import (
     environment_of,
     eventually,
     picture_file,
-    run_tool,
     settings_for,
 )
 
@@ -124,11 +123,6 @@ def test_no_image_keeps_the_package_index_it_was_built_from() -> None:
     assert not [
         rest for stage in stages() for rest in instructions(stage, "ENV") if "INDEX" in rest
     ]
-
-
-@pytest.mark.parametrize("path", [DOCKERFILE, STANDINS / "Dockerfile"], ids=["images", "stand-ins"])
-def test_dockerfiles_pass_hadolint(path: Path) -> None:
-    run_tool("hadolint", path)
 
 
 # What an image is made of
@@ -261,6 +255,7 @@ def test_compose_files_follow_the_compose_specification(path: Path) -> None:
     compose_spec.PyCompose.from_json(json.dumps(plain)).validate()
 
 
+@pytest.mark.validator(name="docker compose")
 @pytest.mark.parametrize(
     "more", [(), (TEST_FILE,), (STANDINS / "compose.yml",)], ids=["alone", "test", "stand-ins"]
 )

@@ -134,10 +134,12 @@ def mine(tmp_path: Path, request: pytest.FixtureRequest) -> Resources:
     return rendered(folder)
 
 
+@pytest.mark.validator(name="terraform")
 def test_terraform_files_are_in_the_one_form() -> None:
     terraform(str(TERRAFORM), "fmt", "-check", "-diff")
 
 
+@pytest.mark.validator(name="terraform")
 def test_terraforms_overlay_leaves_nothing_of_the_example_account(mine: Resources) -> None:
     text = json.dumps(list(mine.values()))
     assert "111122223333" not in text
@@ -154,6 +156,7 @@ def test_terraforms_overlay_leaves_nothing_of_the_example_account(mine: Resource
     assert set(mine) == set(render(K8S / "overlays/eks"))
 
 
+@pytest.mark.validator(name="terraform")
 @pytest.mark.parametrize("mine", [CACHE], indirect=True, ids=["elasticache"])
 def test_with_elasticache_no_pod_of_redis_is_left_and_all_go_there(mine: Resources) -> None:
     assert "redis" not in {name for _, name in mine}
@@ -254,6 +257,7 @@ def test_the_most_nodes_have_room_for_all_that_the_autoscalers_may_ask_for() -> 
     assert cores("worker-gpu") <= CORES[size] - TAKEN
 
 
+@pytest.mark.validator(name="terraform")
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -6,6 +6,7 @@ goes wrong fails it too.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,8 +48,10 @@ class Report:
 
     @property
     def status(self) -> int:
-        """The exit status: not 0 for what somebody has to do something about."""
-        return int(self.verdict in (Verdict.VULNERABLE, Verdict.BROKEN))
+        """The exit status: 1 for what somebody has to do something about."""
+        if self.verdict is Verdict.NOT_AUDITED:
+            return os.EX_UNAVAILABLE
+        return int(self.verdict is not Verdict.CLEAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def audit(ask: Callable[[str], Run], services: Iterable[str] = SERVICES) -> Repo
             return report
         tried += report.lines
     reasons = "; ".join(tried)
-    return Report(Verdict.NOT_AUDITED, (f"the dependencies were NOT audited: {reasons}",))
+    return Report(Verdict.NOT_AUDITED, (f"no list of vulnerabilities answered: {reasons}",))
 
 
 def judged(service: str, run: Run) -> Report:
@@ -119,7 +122,10 @@ def pip_audit(service: str) -> Run:
 
 
 def main() -> None:
-    """Print the report; the exit status is 1 for a vulnerability or a broken audit."""
+    """Print the report; the exit status is 1 for a vulnerability or a broken audit.
+
+    Where no list can be reached it is `os.EX_UNAVAILABLE`.
+    """
     report = audit(pip_audit)
     print("\n".join(report.lines))
     raise SystemExit(report.status)

@@ -1,5 +1,5 @@
 // Checks custom resources, a list of JSON on standard input, by the models of their makers' schemas.
-// `npm install` in this folder brings the models.
+// `make validators` brings the models.
 import { readFileSync } from "node:fs";
 
 const MODELS = {
