@@ -18,6 +18,9 @@ PLATE_SETS := $(addprefix $(DATA)/plates/,openalpr_eu openalpr_us romania_valid 
 # Prometheus and Alertmanager, for the long tests; those of the system come first.
 export PATH := $(PATH):$(CURDIR)/build/validators/bin
 
+# Where it is set, each of the many processes that the tests start would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check validators container-check format docs dashboards lock clean
 
