@@ -29,6 +29,7 @@ from pipeline_architecture import pipelines
 
 PATIENCE = 120.0
 LOOK_SECONDS = 0.005
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
 def startup(
@@ -116,8 +117,10 @@ def _seconds_until(
     Raises:
         BlurlineError: it ended before, or took too long.
     """
+    # With it no start would be warm.
+    kept = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command], env={**os.environ, **environment})
+    process = subprocess.Popen([sys.executable, *command], env={**kept, **environment})
     try:
         while not ready():
             if process.poll() is not None or time.perf_counter() - started > PATIENCE:
