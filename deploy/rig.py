@@ -1,6 +1,5 @@
 """The whole service in containers for the length of a check, as docker-compose.yml describes it."""
 
-import json
 import os
 import secrets
 import tempfile
@@ -31,11 +30,6 @@ class Rig:
     def url(self) -> str:
         """Where the API listens."""
         return f"http://{self.environment['API_ADDRESS']}"
-
-    @property
-    def project(self) -> str:
-        """What the names of its volumes begin with."""
-        return str(json.loads(self.compose("config", "--format", "json"))["name"])
 
     @property
     def prometheus_url(self) -> str:

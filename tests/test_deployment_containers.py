@@ -54,8 +54,9 @@ TEST_FILE = ROOT / "docker-compose.test.yml"
 STANDINS = (ROOT / STANDINS_FILE).parent
 ON_DEMAND = {"keys": ["setup"], "worker-gpu": ["gpu"], "k6": ["load"], "locust": ["load"]}
 RUNS_ONCE = {"keys", "k6", "locust"}
-ADDED = {"s3": ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"]} | {
-    "keys": ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
+ADDED = {
+    "s3": ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"],
+    "keys": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
 }
 """Capabilities that a service is given back."""
 SERVICES = sorted(compose()["services"])

@@ -151,6 +151,15 @@ def run(command: Sequence[str], what: str, cwd: Path = ROOT) -> None:
 
 def attempt(command: Sequence[str], cwd: Path) -> str | None:
     """Run a command; the last line that it wrote if it failed."""
+    status, said = called(command, cwd, STEP_SECONDS)
+    return None if status == 0 else last_line(said)
+
+
+def called(command: Sequence[str], cwd: Path, seconds: float) -> tuple[int, str]:
+    """The exit status of a command, and all that it wrote.
+
+    The status is `os.EX_UNAVAILABLE` if there is no such program, and 1 after a time-out.
+    """
     try:
         done = subprocess.run(
             command,
@@ -159,13 +168,18 @@ def attempt(command: Sequence[str], cwd: Path) -> str | None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=STEP_SECONDS,
+            timeout=seconds,
         )
+    except FileNotFoundError:
+        return os.EX_UNAVAILABLE, f"{command[0]} is not on PATH\n"
     except subprocess.TimeoutExpired:
-        return f"{command[0]} took more than {STEP_SECONDS} s"
-    if done.returncode == 0:
-        return None
-    return (done.stdout.strip().splitlines() or ["no reason given"])[-1]
+        return 1, f"{command[0]} took more than {seconds} s\n"
+    return done.returncode, done.stdout
+
+
+def last_line(said: str) -> str:
+    """The reason in what a failed command wrote."""
+    return (said.strip().splitlines() or ["no reason given"])[-1]
 
 
 def missing(programs: Sequence[str]) -> list[str]:

@@ -8,7 +8,6 @@ network still has the others.
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from tools.install_validators import PROGRAMS, ROOT
+from tools.install_validators import PROGRAMS, ROOT, called, last_line
 
 RENDERED = "build/overlays"
 OVERLAYS = ("eks-istio", "gke", "local")
@@ -172,11 +171,11 @@ def result(validator: Validator) -> Result:
     """Run a validator to its first complaint."""
     if shutil.which(validator.version[0]) is None:
         return Result(validator, Outcome.NOT_RUN, reason=validator.remedy)
-    found = VERSION.search(called(validator.version)[1])
+    found = VERSION.search(called(validator.version, ROOT, RUN_SECONDS)[1])
     version = found[0] if found else "-"
     output = ""
     for command in validator.commands:
-        before, (status, said) = output, called(command)
+        before, (status, said) = output, called(command, ROOT, RUN_SECONDS)
         output += said
         if status not in (0, os.EX_UNAVAILABLE):
             return Result(validator, Outcome.FAILED, version, output=output)
@@ -189,28 +188,9 @@ def result(validator: Validator) -> Result:
 def why_not(status: int, said: str) -> str | None:
     """Why a command that found nothing could not look, by its status and what it wrote."""
     if status == os.EX_UNAVAILABLE:
-        return (said.strip().splitlines() or ["no reason given"])[-1]
+        return last_line(said)
     skipped = SKIPPED.search(said)
     return skipped[1] if skipped else None
-
-
-def called(command: Command) -> tuple[int, str]:
-    """The exit status of a command, and all that it wrote."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=RUN_SECONDS,
-        )
-    except FileNotFoundError:
-        return os.EX_UNAVAILABLE, f"{command[0]} is not on PATH\n"
-    except subprocess.TimeoutExpired:
-        return 1, f"{command[0]} took more than {RUN_SECONDS} s\n"
-    return done.returncode, done.stdout
 
 
 def results(chosen: Sequence[Validator]) -> Iterable[Result]:

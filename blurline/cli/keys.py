@@ -57,11 +57,7 @@ def init(
 
 def _give_away(folder: Path, owner: int, public: Path) -> None:
     try:
-        for path in (
-            folder,
-            *(folder / n for n in ("master.key", "signing.pem", API_KEYS)),
-            public,
-        ):
+        for path in (folder, *folder.iterdir()):
             os.chown(path, owner, -1)
         # Everybody may take the public key out of the folder, but not look what else is in it.
         folder.chmod(0o711)
