@@ -235,7 +235,8 @@ def test_a_time_of_another_form_goes(tag: int, text: str) -> None:
         ({1: None}, {1, 2}),
         ({2: (91.0, 0.0, 0.0)}, {1, 2}),
         ({2: (48.0, 61.0, 0.0)}, {1, 2}),
-        ({2: (48.0, 51.0)}, {1, 2}),
+        ({2: (48.0, 61.0)}, {1, 2}),
+        ({2: IFDRational(0, 0)}, {1, 2}),
         ({2: (48.0, 51.0, 30.0, 1.0)}, {1, 2}),
         ({2: (IFDRational(48, 0), 51.0, 30.24)}, {1, 2}),
         ({3: "N"}, {3, 4}),
@@ -244,6 +245,7 @@ def test_a_time_of_another_form_goes(tag: int, text: str) -> None:
         ({5: b"\0\1"}, {5, 6}),
         ({6: 200_000.0}, {5, 6}),
         ({7: (25.0, 0.0, 0.0)}, {7}),
+        ({7: 10.0}, {7}),
         ({16: "north"}, {16, 17}),
         ({17: 361.0}, {16, 17}),
         ({29: "2024:05:32"}, {29}),
@@ -256,6 +258,32 @@ def test_a_number_of_gps_that_can_not_be_goes_with_its_reference(
     made = {tag: value for tag, value in {**GPS, **changed}.items() if value is not None}
     _, _, gps = of(exif({}, {}, made))
     assert set(gps) == {0} | (set(GPS) - lost)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({6: 35.5}, {5: b"\0", 6: 35.5}),
+        ({5: b"\3", 6: 35.5}, {5: b"\3", 6: 35.5}),
+        ({17: 271.25}, {16: "T", 17: 271.25}),
+        ({16: "", 17: 271.25}, {16: "T", 17: 271.25}),
+        ({16: "M", 17: 271.25}, {16: "M", 17: 271.25}),
+        ({1: "S", 2: (48.0, 51.504)}, {1: "S", 2: (48.0, 51.504, 0.0)}),
+        ({3: "W", 4: 2.294}, {3: "W", 4: (2.294, 0.0, 0.0)}),
+        (
+            {1: "N", 2: (48.0, 51.504, IFDRational(0, 0))},
+            {1: "N", 2: (48.0, 51.504, 0.0)},
+        ),
+        ({7: (10.0, 34.0)}, {7: (10.0, 34.0, 0.0)}),
+        ({7: (10.0, 34.0, 56.5)}, {7: (10.0, 34.0, 56.5)}),
+        ({29: "2024:05:17"}, {29: "2024:05:17"}),
+    ],
+)
+def test_a_number_of_gps_stays_where_the_standard_says_what_is_left_out(
+    given: dict[int, object], kept: dict[int, object]
+) -> None:
+    _, _, gps = of(exif({}, {}, given))
+    assert gps == {0: b"\2\3\0\0", **kept}
 
 
 def test_gps_says_no_more_than_these_tags() -> None:

@@ -1,16 +1,14 @@
 """From the bytes of a picture file to upright RGB pixels."""
 
-from io import BytesIO
-
 import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
 
 from blurline.errors import PictureError
 from blurline.imaging.header import Header
 from blurline.imaging.kind import Kind
+from blurline.imaging.pillow import opened
 from blurline.imaging.plain import plain_png
 
 Pixels = NDArray[np.uint8]
@@ -111,7 +109,7 @@ def _decode_other(data: bytes, kind: Kind) -> Pixels | None:
 def _decode_with_pillow(data: bytes, kind: Kind) -> Pixels:
     """Pillow's answer: the stricter reader, and the one that knows the rarer kinds of files."""
     try:
-        with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
+        with opened(data, kind) as image:
             if image.mode.startswith("I;16"):  # Pillow would clip these at 255
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, 2)
             return np.array(image.convert("RGB"), dtype=np.uint8)  # Pillow's own is read-only

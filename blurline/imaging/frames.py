@@ -2,12 +2,10 @@
 
 import struct
 from collections.abc import Iterator
-from io import BytesIO
-
-from PIL import Image
 
 from blurline.errors import PictureError
 from blurline.imaging.kind import Kind
+from blurline.imaging.pillow import opened
 
 _SUBFILE_TYPE = 254  # TIFF 6.0, "NewSubfileType"
 _NO_PAGE = 1 | 4  # a smaller version of another page, or the mask of one
@@ -30,7 +28,7 @@ def is_animated(data: bytes, kind: Kind) -> bool:
         further = list(_further_directories(data))
         return len(further) > _MOST_THUMBNAILS or not all(sort & _NO_PAGE for sort in further)
     try:
-        with Image.open(BytesIO(data), formats=[kind.upper()]) as image:
+        with opened(data, kind) as image:
             return bool(getattr(image, "is_animated", False))
     except Exception as error:  # what Pillow's parsers raise for damaged data has no common base
         raise PictureError("the file's frames can't be told apart", code="corrupt_image") from error

@@ -1,19 +1,18 @@
 """What a picture file says of itself, read without decoding its pixels."""
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
 from blurline.errors import PictureError
 from blurline.imaging.bulk import check_bulk
+from blurline.imaging.exif import orientation_of, read_exif
 from blurline.imaging.frames import is_animated
 from blurline.imaging.kind import Kind
+from blurline.imaging.pillow import opened
 from blurline.settings import Settings
-
-# `Limits` judges the size; Pillow's own guard would only add a second, different answer.
-Image.MAX_IMAGE_PIXELS = None
 
 _LET_OUT = (
     struct.error,
@@ -25,8 +24,6 @@ _LET_OUT = (
     RuntimeError,
 )
 """What Pillow's parsers let out, beside what they mean to raise, for some malformed files."""
-
-ORIENTATION_TAG = 0x0112  # TIFF 6.0, "Orientation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ def read_header(data: bytes, limits: Limits) -> Header:
     kind = sniff(data)
     check_bulk(data, kind, limits.max_metadata, limits.max_scans)
     try:
-        with Image.open(BytesIO(data), formats=[kind.value.upper()]) as image:
+        with opened(data, kind) as image:
             width, height = image.size
             _check_size(width, height, kind, limits)
             orientation = _orientation(image, kind, data)
@@ -146,25 +143,9 @@ def _orientation(image: Image.Image, kind: Kind, data: bytes) -> int:
     """EXIF's orientation of how the pixels are stored, 1 where it is missing or out of range."""
     if kind is Kind.TIFF:
         return 1  # every reader of TIFF turns the pixels itself, and says their upright size
-    if kind is Kind.PNG:
-        # Pillow would decode all pixels to see whether an eXIf chunk comes behind them.
-        if "exif" not in image.info and (late := _png_chunk(data, b"eXIf")):
-            image.info["exif"] = b"Exif\0\0" + late
-        value = Image.Image.getexif(image).get(ORIENTATION_TAG)
-    else:
-        value = image.getexif().get(ORIENTATION_TAG)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _png_chunk(data: bytes, name: bytes) -> bytes | None:
-    """The content of the first chunk of that name, wherever it lies (PNG 3, 5.3)."""
-    place = 8
-    while place + 8 <= len(data):
-        length, found = struct.unpack_from(">I4s", data, place)
-        if found == name:
-            return data[place + 8 : place + 8 + length]
-        place += 12 + length
-    return None
+    with suppress(Exception):  # what Pillow's parser raises for a damaged block has no common base
+        return orientation_of(read_exif(image, data, kind))
+    return 1
 
 
 def too_many_bytes(limits: Limits) -> PictureError:

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
-from io import BytesIO
 from typing import Any
 
-from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from blurline.imaging import ifd, profile
-from blurline.imaging.chunks import png_chunks
-from blurline.imaging.header import ORIENTATION_TAG
+from blurline.imaging.exif import ORIENTATION_TAG, orientation_of, read_exif
 from blurline.imaging.kind import Kind
+from blurline.imaging.packed import profile_of_png
+from blurline.imaging.pillow import opened
 
 EXIF_TAG, GPS_TAG = 0x8769, 0x8825  # EXIF 2.32, 4.6.3: the tags that point to directories
 
@@ -30,6 +29,9 @@ _GPS_VERSION = ifd.octets(0, bytes((2, 3, 0, 0)))
 _FINEST = 1_000_000
 """The largest denominator of a number: a millionth of a second of arc is well below a micrometre.
 It leaves no room for bytes in the shape of a fraction."""
+
+_ALTITUDES = tuple(bytes((reference,)) for reference in range(4))
+"""The references of altitudes, two of EXIF 2.32 and two more of EXIF 3.0, handed on as they are."""
 
 
 class MetadataPolicy(StrEnum):
@@ -93,19 +95,18 @@ def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
     """
     if policy is MetadataPolicy.NONE:
         return Metadata()
-    icc, tags, capture, gps = None, _Tags({}), _Tags({}), _Tags({})
+    icc, orientation, tags, capture, gps = None, 1, _Tags({}), _Tags({}), _Tags({})
     # What Pillow's parsers raise for damaged metadata has no common base.
-    with suppress(Exception), Image.open(BytesIO(data), formats=[kind.upper()]) as image:
-        icc = image.info.get("icc_profile")
-        exif = _exif(image, data)
-        tags = _Tags(exif)
+    with suppress(Exception), opened(data, kind) as image:
+        icc = profile_of_png(data) if kind is Kind.PNG else image.info.get("icc_profile")
+        exif = read_exif(image, data, kind)
+        orientation, tags = orientation_of(exif), _Tags(exif)
         with suppress(Exception):
             capture = _Tags(exif.get_ifd(EXIF_TAG))
         with suppress(Exception):
             gps = _Tags(exif.get_ifd(GPS_TAG))
-    turn = tags.get(ORIENTATION_TAG)
     minimal = Metadata(
-        orientation=turn if isinstance(turn, int) and 1 <= turn <= 8 else 1,
+        orientation=orientation,
         icc=profile.rebuilt(icc) if isinstance(icc, bytes) else None,
     )
     if policy is MetadataPolicy.MINIMAL:
@@ -125,18 +126,6 @@ def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
     )
 
 
-def _exif(image: Image.Image, data: bytes) -> Image.Exif:
-    if image.format != "PNG":
-        return image.getexif()
-    # Pillow would decode all pixels to see whether an eXIf chunk comes behind them.
-    if "exif" not in image.info:
-        with suppress(ValueError):
-            late = next((content for name, content in png_chunks(data) if name == b"eXIf"), None)
-            if late is not None:
-                image.info["exif"] = b"Exif\0\0" + late
-    return Image.Image.getexif(image)
-
-
 @dataclass(frozen=True, slots=True)
 class _Tags:
     """A directory as Pillow reads it, tag by tag, since each may be damaged by itself."""
@@ -154,17 +143,27 @@ class _Tags:
         found = {tag: self._text(tag) for tag in forms}
         return tuple(ifd.ascii_text(tag, text) for tag, text in found.items() if forms[tag](text))
 
-    def numbers(self, tag: int, *limits: int) -> tuple[Fraction, ...]:
-        """The tag's RATIONALs, one for each limit, from 0 to that; () where they are others."""
+    def numbers(self, tag: int, *limits: int, least: int = 0) -> tuple[Fraction, ...]:
+        """The tag's RATIONALs, one for each limit, from 0 to that; () where they are others.
+
+        Args:
+            tag: its number.
+            limits: what each may be at most.
+            least: how many there must be, if not all; those behind, and those behind of 0/0, which
+                stands for a number that is not known, are 0.
+        """
         value = self.get(tag)
         parts = value if isinstance(value, tuple) else (value,)
+        if least:
+            parts = _without_unknown(parts)
         rationals = [part for part in parts if isinstance(part, IFDRational) and part.denominator]
         exact = [
             Fraction(int(part.numerator), int(part.denominator)).limit_denominator(_FINEST)
             for part in rationals
         ]
-        if len(exact) != len(limits) or len(exact) != len(parts):
+        if not (least or len(limits)) <= len(exact) <= len(limits) or len(exact) != len(parts):
             return ()
+        exact += [Fraction(0)] * (len(limits) - len(exact))
         fits = all(0 <= number <= limit for number, limit in zip(exact, limits, strict=True))
         return tuple(exact) if fits else ()
 
@@ -173,23 +172,37 @@ class _Tags:
         return value.split("\0")[0].strip(" ") if isinstance(value, str) else ""
 
 
+def _without_unknown(parts: tuple[object, ...]) -> tuple[object, ...]:
+    """Parts of a number without those at its end that are 0/0."""
+    while parts and isinstance(parts[-1], IFDRational):
+        if parts[-1].numerator or parts[-1].denominator:
+            break
+        parts = parts[:-1]
+    return parts
+
+
 def _position(gps: _Tags) -> tuple[ifd.Entry, ...]:
-    """Latitude, longitude, altitude, direction and time of EXIF 2.32, 4.6.6; a number whose
-    reference is missing says nothing, so both go."""
+    """Latitude, longitude, altitude, direction and time of EXIF 2.32, 4.6.6.
+
+    A latitude or longitude says nothing without its letter, so both go. An altitude without a
+    reference is one above the sea, a direction without one is from true north. Degrees may be
+    followed by minutes with a fraction, or have one themselves; they are written as three numbers.
+    """
     entries: list[ifd.Entry] = []
-    for tag, letters, limits in (
-        (2, "NS", (90, 60, 60)),
-        (4, "EW", (180, 60, 60)),
-        (17, "TM", (360,)),
-    ):
+    for tag, letters, most in ((2, "NS", 90), (4, "EW", 180)):
         reference = gps.texts({tag - 1: set(letters).__contains__})
-        if reference and (numbers := gps.numbers(tag, *limits)):
+        if reference and (numbers := gps.numbers(tag, most, 60, 60, least=1)):
             entries += [*reference, ifd.rationals(tag, *numbers)]
-    below = gps.get(5)
-    if below in (b"\0", b"\1") and (numbers := gps.numbers(6, 100_000)):
+    below = gps.get(5) or b"\0"
+    if below in _ALTITUDES and (numbers := gps.numbers(6, 100_000)):
         entries += [ifd.octets(5, bytes(below)), ifd.rationals(6, *numbers)]
-    if numbers := gps.numbers(7, 23, 59, 60):
+    if numbers := gps.numbers(7, 23, 59, 60, least=2):
         entries.append(ifd.rationals(7, *numbers))
+    north = gps.texts({16: set("TM").__contains__})
+    if not north and gps.get(16) in (None, ""):
+        north = (ifd.ascii_text(16, "T"),)
+    if north and (numbers := gps.numbers(17, 360)):
+        entries += [*north, ifd.rationals(17, *numbers)]
     return (*entries, *gps.texts({29: _is_date}))
 
 

@@ -1,4 +1,5 @@
-"""PNG files for OpenCV, which inflates all that is in them, whether anybody wants it or not."""
+"""PNG files for OpenCV and Pillow, which inflate all that is in them, whether anybody wants it or
+not, and refuse the file where it becomes too much for them."""
 
 import zlib
 
@@ -20,6 +21,19 @@ def plain_png(data: bytes) -> bytes | None:
         None where OpenCV must not see it: a chunk claims to be longer than the file, and OpenCV
         would reserve the memory for all of it; or the samples inflate to more than the picture has.
     """
+    plain, samples, is_whole = _without_packed(data)
+    harmless = is_whole and (samples <= _HARMLESS or _inflates_to_the_picture(plain))
+    return plain if harmless else None
+
+
+def without_packed(data: bytes) -> bytes:
+    """The file without compressed text and profiles, for Pillow, which bears all the rest."""
+    return _without_packed(data)[0]
+
+
+def _without_packed(data: bytes) -> tuple[bytes, int, bool]:
+    """The file without such chunks, how many bytes of samples it has, and whether none of its
+    chunks is longer than the file."""
     kept: list[bytes] = []
     start, place, samples = 0, 8, 0
     while place + 12 <= len(data):
@@ -31,10 +45,8 @@ def plain_png(data: bytes) -> bytes | None:
         elif name == b"IDAT":
             samples += end - place - 12
         place = end
-    if place > len(data):
-        return None
     plain = b"".join([*kept, data[start:]]) if kept else data
-    return plain if samples <= _HARMLESS or _inflates_to_the_picture(plain) else None
+    return plain, samples, place <= len(data)
 
 
 def _inflates_to_the_picture(data: bytes) -> bool:

@@ -16,6 +16,7 @@ from blurline.imaging.containers import png, tiff, webp
 from blurline.imaging.decode import Pixels, turn_upright
 from blurline.imaging.encode import AVIF_SPEED, encode
 from blurline.imaging.kind import Kind
+from blurline.imaging.pillow import opened
 from blurline.imaging.plain import plain_png
 
 _Samples = NDArray[Any]
@@ -86,7 +87,7 @@ def rewrite(
 
 
 def _read(data: bytes, kind: Kind, orientation: int) -> _Original:
-    with Image.open(BytesIO(data), formats=[kind.upper()]) as image:
+    with opened(data, kind) as image:
         is_indexed = image.mode in ("P", "PA")
         is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F"))
         has_alpha = image.has_transparency_data and not image.mode.startswith("I")

@@ -1,0 +1,40 @@
+"""The EXIF block of a picture file, and how it says that the picture is turned.
+
+Everything that asks how a picture lies asks here, so that what the networks see, what is redacted
+and what is written can't differ. EXIF's `Orientation` alone says it (and what of a HEIF file turns
+the picture, which its reader hands on as that tag): the copy of it that XMP may hold is left to
+nobody, though Pillow's `getexif` falls back to it.
+"""
+
+from contextlib import suppress
+
+from PIL import Image
+
+from blurline.imaging.kind import Kind
+from blurline.imaging.packed import exif_of_png
+
+ORIENTATION_TAG = 0x0112  # TIFF 6.0, "Orientation"
+
+
+def read_exif(image: Image.Image, data: bytes, kind: Kind) -> Image.Exif:
+    """The tags of the file in `data`, which `image` was opened from; none where there is no block.
+
+    Raises:
+        Exception: whatever Pillow's parser raises for a damaged block.
+    """
+    exif = Image.Exif()
+    block = data if kind is Kind.TIFF else image.info.get("exif")
+    if kind is Kind.PNG:
+        # Pillow would decode all pixels to see whether a block comes behind them.
+        block = exif_of_png(data)
+    if isinstance(block, bytes) and block:
+        exif.load(block)
+    return exif
+
+
+def orientation_of(exif: Image.Exif) -> int:
+    """EXIF's 1 to 8 of how the pixels are stored, 1 where it is missing, malformed or neither."""
+    value: object = None
+    with suppress(Exception):  # what Pillow's parser raises for a damaged value has no common base
+        value = exif.get(ORIENTATION_TAG)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
