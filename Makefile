@@ -8,6 +8,7 @@ LOAD_INSTALLED := $(VENV)/.installed-load
 PHOTOS ?=
 PORT ?= 8000
 JOBS ?= 3
+SECONDS ?= 3600
 DATA_DIR ?= blurline-data
 DATA ?= ../shared/data
 FACE_SETS := $(addprefix $(DATA)/faces/,wider_val200 facemask_cc0)
@@ -22,7 +23,7 @@ export PATH := $(PATH):$(CURDIR)/build/validators/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks check validators container-check format docs dashboards lock clean
+.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks fuzz check validators container-check format docs dashboards lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -45,6 +46,10 @@ test: $(INSTALLED) ## run the test suite, JOBS files of it at a time
 
 test-long: $(INSTALLED) ## run the tests that take minutes: all hostile files, the API's own description
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED) ## try the service with damaged forms, requests and pictures; SECONDS, SEED, TARGETS, REPLAY=file
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed "$(SEED)") \
+		$(if $(TARGETS),--targets "$(TARGETS)") $(if $(REPLAY),--replay "$(REPLAY)")
 
 up: $(INSTALLED) ## run the service in the foreground; PORT and DATA_DIR from the environment
 	PORT=$(PORT) DATA_DIR="$(DATA_DIR)" $(BIN)/blurline up
