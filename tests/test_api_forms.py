@@ -1,6 +1,7 @@
 """Forms off the wire: what is none, what is too much, who hangs up, and what files are called."""
 
 import contextlib
+import json
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -215,3 +216,147 @@ def test_a_file_name_of_4_kb_is_cut(taking: Taking, small_jpeg: bytes) -> None:
 
     assert answer.status_code == 202
     assert len(answer.json()["filename"]) <= 255
+
+
+def option(field: str, text: str) -> bytes:
+    """A text field, to stand before a `part`."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"'
+    return head.encode() + b"\r\n\r\n" + text.encode() + b"\r\n"
+
+
+LARGEST_ZONES = json.dumps(
+    [[[x / 100 + 0.00123456789012345, 0.12345678901234567] for x in range(100)]] * 20
+)
+
+
+def test_the_largest_zones_are_taken(taking: Taking, small_jpeg: bytes) -> None:
+    zones = option("ignore_zones", LARGEST_ZONES) + option("redact_zones", LARGEST_ZONES)
+
+    answer = taking.client.post("/upload", content=zones + part(small_jpeg), headers=MULTIPART)
+
+    assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("ignore_zones", "[" + "[[0,0],[1,0],[1,1]]," * 50_000),
+        ("redact_zones", "[" * 200_000),
+        ("threshold", "0.3," * 250_000),
+        ("targets", "face," * 200_000),
+        ("style", "x" * 1_000_000),
+        ("callback_url", "http://example.org/" + "x" * 1_000_000),
+        ("nonsense", "x" * 1_000_000),
+        ("x" * 5000, "x" * 1_000_000),
+    ],
+)
+@pytest.mark.parametrize("route", ["/upload", "/batch-upload", "/blur/"])
+def test_a_long_text_is_refused_while_it_arrives(
+    taking: Taking, small_jpeg: bytes, route: str, field: str, text: str
+) -> None:
+    before = taking.holds()
+
+    answer = taking.client.post(
+        route, content=option(field, text) + part(small_jpeg), headers=MULTIPART
+    )
+
+    assert refusal(answer) == (422, "bad_option")
+    assert answer.json()["error"]["message"].endswith(" bytes")
+    assert len(answer.text) < 300
+    assert taking.holds() == before
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("ignore_zones", "[" + "2," * 5000 + "2]"),
+        ("threshold", "0.3," * 1000),
+        ("targets", "face," * 500),
+    ],
+)
+def test_a_list_of_too_much_is_refused(
+    taking: Taking, small_jpeg: bytes, field: str, text: str
+) -> None:
+    answer = taking.client.post(
+        "/upload", content=option(field, text) + part(small_jpeg), headers=MULTIPART
+    )
+
+    assert refusal(answer) == (422, "bad_option")
+    assert field in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("field", ["callback_url", "ignore_zones", "redact_zones"])
+def test_two_texts_do_not_pass_for_one(taking: Taking, small_jpeg: bytes, field: str) -> None:
+    twice = option(field, "[]") * 2
+
+    answer = taking.client.post("/upload", content=twice + part(small_jpeg), headers=MULTIPART)
+
+    assert refusal(answer) == (422, "bad_option")
+    assert answer.json()["error"]["message"] == f"{field} is in the form more than once"
+
+
+def test_a_list_may_be_spread_over_several_fields(taking: Taking, small_jpeg: bytes) -> None:
+    body = option("targets", "face") + option("targets", "license_plate") + part(small_jpeg)
+
+    assert taking.client.post("/upload", content=body, headers=MULTIPART).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (part(b"", name=""), "no file was chosen in the field file"),
+        (part(b"").replace(b'; filename="photo.jpg"', b""), "no file was chosen in the field file"),
+        (part(b"a.jpg").replace(b'; filename="photo.jpg"', b""), "the field file holds text"),
+        (part(b"x", field="picture"), "the form has no file in a field named file"),
+        (part(b"x")[:-20], "the form ends before its last boundary"),
+    ],
+)
+def test_a_form_without_a_file_is_told_why(refusing: httpx.Client, form: bytes, said: str) -> None:
+    answer = refusing.post("/upload", content=form, headers=MULTIPART)
+
+    assert refusal(answer) == (400, "no_file")
+    assert said in answer.json()["error"]["message"]
+
+
+def test_an_empty_file_is_said_to_be_empty(refusing: httpx.Client) -> None:
+    answer = refusing.post("/upload", content=part(b""), headers=MULTIPART)
+
+    assert refusal(answer) == (400, "not_an_image")
+    assert answer.json()["error"]["message"] == "the file is empty"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        (b'filename="photo.jpg"', b"filename*=UTF-8''caf%C3%A9.jpg", "café.jpg"),
+        (b'; filename="photo.jpg"', b"", "upload"),
+        (b'filename="photo.jpg"', b'filename=""', "upload"),
+        (b"--" + BOUNDARY.encode(), b"a preamble\r\n--" + BOUNDARY.encode(), "photo.jpg"),
+        (b"form-data; ", b"form-data;\r\n\t", "photo.jpg"),
+    ],
+)
+def test_a_form_that_a_sender_wrote_differently_is_taken(
+    taking: Taking, small_jpeg: bytes, old: bytes, new: bytes, name: str
+) -> None:
+    body = part(small_jpeg).replace(old, new, 1)
+
+    answer = taking.client.post("/upload", content=body, headers=MULTIPART)
+
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["filename"] == name
+
+
+def test_slots_that_a_browser_left_empty_are_no_files(taking: Taking, small_jpeg: bytes) -> None:
+    slot = part(b"", name="").removesuffix(f"--{BOUNDARY}--\r\n".encode())
+    body = slot + part(small_jpeg)
+    assert taking.client.post("/upload", content=body, headers=MULTIPART).status_code == 202
+
+    batch = body.replace(b'name="file"', b'name="files"')
+    answer = taking.client.post("/batch-upload", content=batch, headers=MULTIPART)
+    assert len(answer.json()["jobs"]) == 1
+
+
+def test_a_form_may_name_its_charset(taking: Taking, small_jpeg: bytes) -> None:
+    body = option("_charset_", "UTF-8") + part(small_jpeg)
+
+    assert taking.client.post("/upload", content=body, headers=MULTIPART).status_code == 202

@@ -14,9 +14,22 @@ from blurline.api.errors import RequestError
 from blurline.api.multipart import Form, PartLimits, read_form
 from blurline.api.spool import RequestSpool, Spool, SpooledFile
 from blurline.settings import Settings
+from blurline.stages.options import LONGEST_TEXT, NAMES, longest
 
 FORM_OVERHEAD = 256 * 1024
 """Bytes that option fields and part heads may add to the files of a request."""
+
+ALL_TEXT_BYTES = 192 * 1024
+"""Of all texts of a form together; the largest zones of both kinds fit in."""
+
+TEXT_BYTES = {name: longest(name) for name in (*NAMES, "pipeline", "callback_url")}
+"""Bytes of the text of each field that there may be."""
+
+ONCE = ("callback_url", "ignore_zones", "redact_zones")
+"""Fields in whose text a comma may stand, so that two of them must not pass for one."""
+
+CHARSET = "_charset_"
+"""A field by which a form says how its texts are coded (RFC 7578, 4.6); options are ASCII."""
 
 MEGABYTE = 1_000_000
 PICTURES_IN_MEMORY = 4
@@ -53,16 +66,17 @@ class Desk:
 
     @asynccontextmanager
     async def form(
-        self, request: Request, *, max_bytes: int, max_files: int
+        self, request: Request, field: str, *, max_bytes: int, max_files: int
     ) -> AsyncIterator[Form]:
         """The request's form, whose files lie in the spool until the end of the context.
 
-        What counts are the bytes that arrive, not those that `Content-Length` announces.
+        They are in the `field` of that name. What counts are the bytes that arrive, not those that
+        `Content-Length` announces.
 
         Raises:
             RequestError: `too_many_bytes`, `too_many_files`, `busy` where the spool is full,
-                `no_file` for another kind of body, or `bad_request` for what is no form, is
-                compressed, or comes too slowly.
+                `no_file` for another kind of body, `bad_option` for too long a text, or
+                `bad_request` for what is no form, is compressed, or comes too slowly.
         """
         headers = request.headers
         if headers.get("content-encoding", "identity").strip().lower() != "identity":
@@ -70,11 +84,17 @@ class Desk:
         content_type = headers.get("content-type", "")
         if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
             raise RequestError("send the picture as multipart/form-data", code="no_file")
-        parts = PartLimits(max_files + self.limits.fields, self.limits.head_bytes)
+        parts = PartLimits(
+            max_files + self.limits.fields,
+            self.limits.head_bytes,
+            TEXT_BYTES,
+            LONGEST_TEXT,
+            ALL_TEXT_BYTES,
+        )
         with self.spool.request() as spooled:
             body = _Body(request, spooled, max_bytes, self.limits.seconds_a_megabyte)
             try:
-                form = await body.form(content_type.encode("latin-1"), parts)
+                form = await body.form(content_type.encode("latin-1"), parts, field)
             except ClientDisconnect as error:
                 raise RequestError("the sender hung up") from error
             except TimeoutError as error:
@@ -97,8 +117,8 @@ class _Body:
         self._patience = patience
         self._more = True
 
-    async def form(self, content_type: bytes, parts: PartLimits) -> Form:
-        """The form that it is.
+    async def form(self, content_type: bytes, parts: PartLimits, field: str) -> Form:
+        """The form that it is, with files in that field.
 
         Raises:
             RequestError: what `read_form` raises, or `too_many_bytes`.
@@ -106,7 +126,7 @@ class _Body:
             TimeoutError: the sender was too slow.
         """
         async with asyncio.timeout(self._patience) as due:
-            return await read_form(self._pieces(due), content_type, self._spooled, parts)
+            return await read_form(self._pieces(due), content_type, self._spooled, parts, field)
 
     async def _pieces(self, due: asyncio.Timeout) -> AsyncIterator[bytes]:
         """Its bytes, piece by piece; with each megabyte the time begins anew."""
@@ -155,15 +175,19 @@ def open_desk(settings: Settings) -> Desk:
 
 
 def files_of(form: Form, field: str) -> list[SpooledFile]:
-    """The files in the form's field of that name.
+    """The files in the form's field of that name; a slot that a browser left empty is none.
 
     Raises:
         RequestError: `no_file`, there is none.
     """
-    files = [value for value in form.getlist(field) if isinstance(value, SpooledFile)]
-    if not files:
+    values = form.getlist(field)
+    if not values:
         raise RequestError(f"the form has no file in a field named {field}", code="no_file")
-    return files
+    files = [value for value in values if isinstance(value, SpooledFile)]
+    chosen = [file for file in files if file.filename or file.size]
+    if not chosen:
+        raise RequestError(f"no file was chosen in the field {field}", code="no_file")
+    return chosen
 
 
 def check_fields(form: Form, known: Collection[str]) -> None:
@@ -172,19 +196,24 @@ def check_fields(form: Form, known: Collection[str]) -> None:
     Raises:
         RequestError: `bad_option`.
     """
-    if set(form) - set(known):
+    if set(form) - set(known) - {CHARSET}:
         raise RequestError(f"the form may hold only {', '.join(sorted(known))}", code="bad_option")
 
 
 def text_of(form: Form, field: str) -> str:
     """The texts of all fields of that name, joined by commas; empty where there is none.
 
+    Empty ones don't count. A list may so be spread over several fields; two words for one are an
+    error of whoever reads them.
+
     Raises:
-        RequestError: `bad_option`, the field holds a file.
+        RequestError: `bad_option`, the field holds a file, or two of what there may be `ONCE`.
     """
     texts = [value for value in form.getlist(field) if value]
     if not all(isinstance(value, str) for value in texts):
         raise RequestError(f"{field} must be text, not a file", code="bad_option")
+    if len(texts) > 1 and field in ONCE:
+        raise RequestError(f"{field} is in the form more than once", code="bad_option")
     return ",".join(map(str, texts)).strip()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from blurline.api.errors import STATUS_OF_CODE
+from blurline.api.forms import TEXT_BYTES
 from blurline.api.identity import HEADER, LONGEST_KEY, REPLAYED
 from blurline.api.schemas import ErrorAnswer
 from blurline.imaging.metadata import MetadataPolicy
@@ -119,6 +120,8 @@ def form_schema(
             "default": "",
             "examples": ["https://photos.example.org/blurline"],
         }
+    for name in properties.keys() & TEXT_BYTES.keys():
+        properties[name]["maxLength"] = TEXT_BYTES[name]
     schema = {"type": "object", "required": [field], "properties": properties}
     return {
         "parameters": [_KEY],

@@ -72,6 +72,8 @@ def sniff(data: bytes) -> Kind:
         PictureError: `unsupported_kind` for a picture or film of a kind that is not read,
             `not_an_image` for anything else.
     """
+    if not data:
+        raise PictureError("the file is empty", code="not_an_image")
     if data.startswith(b"\xff\xd8\xff"):
         return Kind.JPEG
     if data.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -22,15 +22,33 @@ from blurline.stages.pipeline import Pipeline
 LEAST_THRESHOLD = 0.01
 """Below this a network sees the thing it looks for everywhere."""
 
+LONGEST_TEXT = 4096
+"""Characters of an option's text, but of zones."""
+
+MOST_WORDS = 256
+"""Names of targets, or thresholds, in one list."""
+
+LONGEST_ZONES = 128 * 1024
+"""Characters of the text of zones; as many as there may be, written with all digits, fit in."""
+
 MOST_POLYGONS = 20
 FEWEST_POINTS, MOST_POINTS = 3, 100
 THRESHOLD_EXAMPLE = "face=0.3,license_plate=0.2"
 ZONES_EXAMPLE = "[[[0, 0], [1, 0], [1, 0.25]], [[0.5, 0.5], [0.7, 0.5], [0.7, 0.9], [0.5, 0.9]]]"
 
+_ZONES_HELP = (
+    f"write at most {MOST_POLYGONS} polygons of {FEWEST_POINTS} to {MOST_POINTS} points x, y from "
+    f"0 to 1, such as {ZONES_EXAMPLE}"
+)
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Points = Annotated[
     tuple[tuple[Share, Share], ...], Field(min_length=FEWEST_POINTS, max_length=MOST_POINTS)
 ]
+MOST_LISTS = 1 + MOST_POLYGONS * (1 + MOST_POINTS)
+MOST_COMMAS = 2 * MOST_POLYGONS * MOST_POINTS - 1
+"""Of these signs in the text of zones. More would be so many mistakes to tell of one by one."""
+
 POLYGONS: TypeAdapter[tuple[Polygon, ...]] = TypeAdapter(
     Annotated[tuple[Points, ...], Field(max_length=MOST_POLYGONS)],
     config=ConfigDict(strict=True),
@@ -56,6 +74,11 @@ class OptionText:
 
 NAMES = tuple(field.name for field in fields(OptionText))
 """The names of all options but the pipeline's."""
+
+
+def longest(name: str) -> int:
+    """Characters that the text of the option of that name may have."""
+    return LONGEST_ZONES if name.endswith("_zones") else LONGEST_TEXT
 
 
 def options_of(text: OptionText, defaults: OptionText, known: Collection[str]) -> Options:
@@ -123,9 +146,9 @@ def parse_targets(text: str, known: Collection[str]) -> tuple[str, ...]:
     ('car', 'face')
 
     Raises:
-        OptionError: there is none, or one that is not known.
+        OptionError: there is none, one that is not known, or too many.
     """
-    names = tuple(dict.fromkeys(_parts(text.lower())))
+    names = tuple(dict.fromkeys(_parts("targets", text)))
     if not names:
         raise OptionError(f"targets must name at least one of {', '.join(known)}")
     if not set(names) <= set(known):
@@ -142,10 +165,11 @@ def parse_thresholds(text: str, targets: Collection[str]) -> dict[str, float]:
     {'face': 0.3, 'license_plate': 0.2}
 
     Raises:
-        OptionError: a name is not among `targets`, or no number from 0.01 to 1 follows it.
+        OptionError: a name is not among `targets`, no number from 0.01 to 1 follows it, or there
+            are too many.
     """
     thresholds: dict[str, float] = {}
-    for part in _parts(text.lower()):
+    for part in _parts("threshold", text):
         name, sign, number = (word.strip() for word in part.rpartition("="))
         if sign and name not in targets:
             raise OptionError(f"threshold may name only what is looked for: {', '.join(targets)}")
@@ -172,23 +196,33 @@ def parse_zones(name: str, text: str) -> tuple[Polygon, ...]:
         OptionError: it is something else, a number lies outside 0 to 1, or there are too few or
             too many points or polygons. `name` stands in the message.
     """
+    _check_length(name, text)
+    if text.count("[") > MOST_LISTS or text.count(",") > MOST_COMMAS:
+        raise OptionError(f"{name}: too many lists or numbers; {_ZONES_HELP}")
     try:
         return POLYGONS.validate_json(text or "[]")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = "".join(f"[{index}]" for index in first["loc"])
-        raise OptionError(
-            f"{name}{place}: {first['msg']}; write at most {MOST_POLYGONS} polygons of "
-            f"{FEWEST_POINTS} to {MOST_POINTS} points x, y from 0 to 1, such as {ZONES_EXAMPLE}"
-        ) from error
+        raise OptionError(f"{name}{place}: {first['msg']}; {_ZONES_HELP}") from error
 
 
 def _word(words: type[_Word], name: str, text: str) -> _Word:
+    _check_length(name, text)
     try:
         return words(text.strip().lower())
     except ValueError as error:
         raise OptionError(f"{name} must be one of {', '.join(words)}") from error
 
 
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _parts(name: str, text: str) -> list[str]:
+    _check_length(name, text)
+    parts = [part.strip() for part in text.lower().split(",") if part.strip()]
+    if len(parts) > MOST_WORDS:
+        raise OptionError(f"{name} may list at most {MOST_WORDS}")
+    return parts
+
+
+def _check_length(name: str, text: str) -> None:
+    if len(text) > longest(name):
+        raise OptionError(f"{name} may have at most {longest(name)} characters")

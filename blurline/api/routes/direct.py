@@ -28,7 +28,9 @@ def install_direct(app: FastAPI, service: Service) -> None:
         openapi_extra=picture_schema("picture"),
     )
     async def blur(request: Request, caller: Submitter) -> Response:
-        async with desk.form(request, max_bytes=service.limits.max_bytes, max_files=1) as form:
+        async with desk.form(
+            request, "picture", max_bytes=service.limits.max_bytes, max_files=1
+        ) as form:
             files = files_of(form, "picture")
             if len(files) > 1:
                 raise RequestError("send one picture at a time", code="too_many_files")

@@ -83,7 +83,7 @@ def install_uploads(app: FastAPI, service: Service) -> None:
 async def _take_one(service: Service, request: Request, caller: Caller) -> Entry:
     """The request's one picture, taken in."""
     key, limits, desk = key_of(request.headers), service.limits, service.desk
-    async with desk.form(request, max_bytes=limits.max_bytes, max_files=1) as form:
+    async with desk.form(request, "file", max_bytes=limits.max_bytes, max_files=1) as form:
         files = files_of(form, "file")
         if len(files) > 1:
             raise RequestError("send one file, or use /batch-upload", code="too_many_files")
@@ -105,7 +105,9 @@ async def _take_many(
     """The request's batch and what became of each of its files, none of which is queued yet."""
     key, settings, desk = key_of(request.headers), service.settings, service.desk
     most = settings.max_batch_files
-    async with desk.form(request, max_bytes=settings.max_batch_bytes, max_files=most) as form:
+    async with desk.form(
+        request, "files", max_bytes=settings.max_batch_bytes, max_files=most
+    ) as form:
         files = files_of(form, "files")
         if len(files) > most:
             raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
