@@ -57,7 +57,7 @@ def test_no_accepted_job_is_lost_when_redis_is_killed(
     settings = settings_for(own_valkey.url, tmp_path, abandoned_after=5)
     with serving(settings) as client:
         first = upload(client, zidane)
-        jobs = submit(client, large_jpeg, 16)
+        jobs = submit(client, large_jpeg, 6)
         with own_valkey.client() as redis:
             # What it is told is promised to be on the disk within a second.
             redis.set("mark", 1)
@@ -218,7 +218,7 @@ def test_the_supervisor_brings_back_what_dies_and_no_accepted_job_is_lost(
     stack = watched_stack
     assert stack.queue is not None
     with httpx.Client(base_url=stack.url, timeout=60) as client:
-        jobs = submit(client, large_jpeg, 10)
+        jobs = submit(client, large_jpeg, 5)
         eventually(lambda: client.get("/queue-status").json()["processing"], "jobs are running")
         for child in (stack.workers[0], stack.api, stack.queue):
             dead = child.pid

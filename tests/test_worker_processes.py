@@ -65,7 +65,7 @@ def workers(client: httpx.Client) -> int:
 def test_two_workers_share_the_jobs_and_do_each_once(
     redis_url: str, tmp_path: Path, zidane: bytes
 ) -> None:
-    settings, count = settings_for(redis_url, tmp_path), 30
+    settings, count = settings_for(redis_url, tmp_path), 16
     with serving(settings) as client:
         with worker(environment_of(settings)), worker(environment_of(settings)):
             eventually(lambda: workers(client) == 2, "both workers are there")
@@ -84,7 +84,7 @@ def test_two_workers_share_the_jobs_and_do_each_once(
 def test_a_worker_that_is_told_to_stop_finishes_what_it_does_and_takes_no_more(
     redis_url: str, tmp_path: Path, large_jpeg: bytes
 ) -> None:
-    settings, count = settings_for(redis_url, tmp_path), 10
+    settings, count = settings_for(redis_url, tmp_path), 5
     with serving(settings) as client:
         batch_id = batch(client, large_jpeg, count)
         with worker(environment_of(settings)) as process:
@@ -123,7 +123,7 @@ def test_a_worker_that_is_told_to_stop_leaves_even_when_redis_is_away(
 def test_the_jobs_of_a_killed_worker_are_run_again_and_counted_once(
     redis_url: str, tmp_path: Path, large_jpeg: bytes
 ) -> None:
-    settings, count = settings_for(redis_url, tmp_path, abandoned_after=5), 16
+    settings, count = settings_for(redis_url, tmp_path, abandoned_after=5), 6
     with serving(settings) as client, ExitStack() as others:
         batch_id = batch(client, large_jpeg, count)
         with worker(environment_of(settings)) as process:
