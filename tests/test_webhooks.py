@@ -15,7 +15,8 @@ import pytest
 from redis import Redis
 
 from blurline.errors import OptionError, SettingsError
-from blurline.jobs.callback import METADATA, CallbackRules, callback_of, webhooks_of
+from blurline.jobs.addresses import METADATA
+from blurline.jobs.callback import CallbackRules, callback_of, webhooks_of
 from blurline.jobs.job import JobStatus
 from blurline.queue import messenger, outbox
 from blurline.queue.connection import connect

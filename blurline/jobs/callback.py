@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from blurline.errors import OptionError, SettingsError
+from blurline.jobs.addresses import address_of, is_metadata, is_public
 from blurline.settings import Settings
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what stands before a secret
@@ -20,22 +21,12 @@ LEAST_SECRET, MOST_SECRET = 24, 64
 LONGEST_URL = 2000
 PRINTABLE = re.compile(r"[!-~]+")
 
-METADATA = frozenset(
-    map(
-        ip_address,
-        ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
-    )
-)
-"""Servers of clouds that give credentials to whoever asks from inside; no setting allows them."""
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+HOST = re.compile(rf"(?=.{{1,253}}\.?$){_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
+"""Names as they are asked for (RFC 1035, 2.3.1), internationalised ones in their ASCII form."""
 
-DISGUISES = tuple(
-    map(
-        ip_network,
-        ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "fec0::/10"),
-    )
-)
-"""IPv6 addresses that stand for an IPv4 address, of which a gateway decides, or for a site's own.
-Python counts them as public."""
+NUMBER = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)\.?", re.IGNORECASE)
+"""What resolvers read as an IPv4 address, however it is written (WHATWG's URL, 3.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +50,28 @@ class CallbackRules:
 
         try:
             parsed = httpx.URL(url)
-        except httpx.InvalidURL:
+            # `host` would be decoded, for which not every name is made.
+            host, port = parsed.raw_host.decode("ascii").strip("[]"), parsed.port
+        except (httpx.InvalidURL, ValueError):
             raise OptionError("callback_url is no URL") from None
-        if parsed.scheme not in schemes or not parsed.host:
+        if parsed.scheme not in schemes or not host:
             raise OptionError(f"callback_url must begin with {' or '.join(schemes)}://, and a host")
-        if parsed.port is not None and not 0 < parsed.port < 65536:
+        if port is not None and not 0 < port < 65536:
             raise OptionError("callback_url names no port")
         if parsed.userinfo or parsed.fragment:
             raise OptionError("callback_url must hold neither a password nor a #fragment")
-        if _is_address(parsed.host) and not self.allows(parsed.host):
-            raise OptionError("callback_url names an address that nothing is posted to")
+        if _is_address(host):
+            if not self.allows(host):
+                raise OptionError("callback_url names an address that nothing is posted to")
+        elif not HOST.fullmatch(host) or NUMBER.fullmatch(host):
+            raise OptionError("callback_url names no host")
 
     def allows(self, address: str) -> bool:
         """Whether a connection to that IP address may be made."""
-        ip = ip_address(address.partition("%")[0])
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        if ip in METADATA:
+        ip = address_of(address)
+        if is_metadata(ip):
             return False
-        if any(ip in network for network in self.networks):
-            return True
-        disguised = any(ip in network for network in DISGUISES)
-        return ip.is_global and not ip.is_multicast and not disguised
+        return is_public(ip) or any(ip in network for network in self.networks)
 
 
 @dataclass(frozen=True, slots=True)
