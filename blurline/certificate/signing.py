@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from blurline.certificate import keyfile
 from blurline.certificate.canonical import canonical
 from blurline.errors import BlurlineError, OptionError, SettingsError
-from blurline.models.wheels import write_whole
+from blurline.files import write_whole
 
 T = TypeVar("T")
 

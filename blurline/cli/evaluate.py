@@ -23,9 +23,9 @@ from blurline.evaluation.peers import load_peers
 from blurline.evaluation.peers import sources as peer_sources
 from blurline.evaluation.report import Report, to_json
 from blurline.evaluation.table import tables
+from blurline.files import write_whole
 from blurline.imaging.header import limits_of
 from blurline.models.load import load_detectors
-from blurline.models.wheels import write_whole
 from blurline.queue.service import inference
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings

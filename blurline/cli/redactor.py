@@ -1,7 +1,5 @@
 """Files treated one after the other, or a few at a time, and what became of each."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 
 from blurline.cli.pictures import KIND_OF_ENDING
 from blurline.errors import BlurlineError
+from blurline.files import write_whole
 from blurline.imaging.encode import encode
 from blurline.imaging.header import sniff
 from blurline.jobs.results import blur_metadata, detection_metadata
@@ -45,7 +44,7 @@ class Redactor:
         changes = kind is not own
         treated = self.treatment.treat(data, self.pipeline, self.options, whole=changes)
         pixels, quality = treated.frame.pixels, self.treatment.quality
-        _write(target, encode(pixels, kind, quality) if changes else treated.picture)
+        write_whole(target, encode(pixels, kind, quality) if changes else treated.picture)
         return {
             "file": str(source),
             "result": str(target),
@@ -85,22 +84,3 @@ def _attempt(redactor: Redactor, source: Path, target: Path) -> dict[str, Any]:
 
 def _failure(source: Path, code: str, message: str) -> dict[str, Any]:
     return {"file": str(source), "error": {"code": code, "message": message}}
-
-
-def _write(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as file:
-        try:
-            file.write(data)
-            file.close()
-            os.chmod(file.name, 0o666 & ~_umask())  # noqa: PTH101
-            Path(file.name).replace(target)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blurline.errors import ModelError
-from blurline.models.wheels import WheelMember, write_whole
+from blurline.files import write_whole
+from blurline.models.wheels import WheelMember
 
 # A torch that is named exactly is the build for CPUs; Ultralytics would ask for the one with CUDA.
 REQUIREMENTS = ("torch==2.13.0", "ultralytics==8.4.190", "onnx>=1.16")

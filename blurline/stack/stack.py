@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from blurline.errors import BlurlineError, SettingsError
+from blurline.files import private_folder
 from blurline.queue.connection import connect
 from blurline.queue.presence import Presence
 from blurline.settings import Settings
@@ -58,7 +59,7 @@ def running_stack(settings: Settings, environment: dict[str, str]) -> Iterator[S
     """
     supervisor = Supervisor()
     data_dir = settings.data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    private_folder(data_dir)
     with _locked(data_dir) as lock, _listening(settings.host, settings.port) as listener:
         try:
             queue, redis_url, folder = None, settings.redis_url, None

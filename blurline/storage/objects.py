@@ -1,5 +1,6 @@
 """A store by obstore: a local folder, S3, Google Cloud Storage, Azure or memory."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 from blurline import metrics
 from blurline.errors import SettingsError, StoreUnavailableError
+from blurline.files import FILE_MODE, OTHERS, private_folder, shut
 from blurline.settings import Settings
 
 # A worker's job is retried by the queue and a client's upload by the client, so the store itself
@@ -30,6 +32,8 @@ LISTED = 1000
 """Names that one request lists; S3 gives no more."""
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class ObstoreStore:
@@ -115,13 +119,22 @@ class ObstoreStore:
 
 
 class FolderStore(ObstoreStore):
-    """Objects as files below a folder, which has to stay where it is."""
+    """Objects as files below a folder, which has to stay where it is.
+
+    Folder and files are for their owner alone. Of a folder that is not, the rights of others are
+    taken at once, which keeps them from all that is in it.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder = folder.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         super().__init__(LocalStore(folder), folder.as_uri())
         self._folder = folder
+        with suppress(OSError):
+            if shut(folder):
+                log.warning("the folder of the store was open to others; now it is not")
+        if folder.stat().st_mode & OTHERS:
+            log.warning("the folder of the store is open to others, and is not ours to close")
 
     def check(self) -> None:
         """See `Store.check`."""
@@ -129,16 +142,26 @@ class FolderStore(ObstoreStore):
             raise _unavailable("the folder of the store is gone")
 
     def tidy(self, before: datetime) -> int:
-        """See `Store.tidy`. Looks at the names of all files."""
+        """See `Store.tidy`. Looks at all files, and closes those that are open to others."""
         removed = 0
-        for folder, _, names in os.walk(self._folder):
-            for staged in filter(STAGED.fullmatch, names):
-                path = Path(folder, staged)
-                with suppress(FileNotFoundError):  # its writer lives, or another one tidies
-                    if path.stat().st_mtime < before.timestamp():
+        for folder, folders, names in os.walk(self._folder):
+            for name in (*folders, *names):
+                path = Path(folder, name)
+                with suppress(OSError):  # its writer lives, another one tidies, or it is not ours
+                    if not STAGED.fullmatch(name):
+                        shut(path)
+                    elif path.stat().st_mtime < before.timestamp():
                         path.unlink()
                         removed += 1
         return removed
+
+    def _put(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
+        # What obstore makes is open to others as far as the umask lets it.
+        path = self._folder / key
+        private_folder(path.parent)
+        super()._put(key, data, content_type, mode)
+        with suppress(FileNotFoundError):  # deleted by another one meanwhile
+            path.chmod(FILE_MODE)
 
     def _ask(self, call: Callable[[], T]) -> T:
         # A folder that is gone must not read as an empty one, nor be made anew in the mount point.
