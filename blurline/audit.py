@@ -6,10 +6,12 @@ under the next number. `Store.create` gives a number to exactly one of many writ
 any number of machines write one chain, in one order, without a lock or a server for it. Chains of
 each process would need no common order, but a whole one of them could vanish unseen.
 
-The chain shows lines that were changed, removed or put in, as long as others follow. It can't show
-by itself that its very end is changed or missing, or that somebody who may write to the store has
-written all of it anew. The hashes in deletion receipts show that: their owners have them, out of
-the store's reach.
+The chain shows lines that were changed, removed or put in, as long as others follow. What no line
+covers, since it is behind the last one or in an object that is none of the chain, shows by itself:
+each object holds lines as they are written here, and nothing else. It can't show that its very end
+was made another event or is missing, or that somebody who may write to the store has written all of
+it anew. The hashes in deletion receipts show that: their owners have them, out of the store's
+reach.
 
 Events hold a job's id and words of this module, so nothing of a picture or a person.
 """
@@ -17,7 +19,7 @@ Events hold a job's id and words of this module, so nothing of a picture or a pe
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -32,7 +34,8 @@ from blurline.certificate.signing import SigningKey, read_signed, signed_file
 from blurline.storage import keys
 from blurline.storage.store import Store
 
-FOLDER = "audit"
+FOLDER, SUFFIX = "audit", ".jsonl"
+NUMBER = re.compile(r"[0-9]+")
 LINES = "application/x-ndjson"
 BEGINNING = "0" * 64
 """What the first line names as the hash of the line before it."""
@@ -82,25 +85,31 @@ class Event:
             raise ValueError("an event holds a job's id and a plain word for who did it")
 
 
+EVENT = tuple(field.name for field in fields(Event))
+_EVENT = TypeAdapter(Event)
+
+
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """What a look at the whole trail found.
 
     Attributes:
         lines: how many lines follow each other from the first on without a break.
-        broken_at: number of the first object that is missing or does not follow from the one
-            before it; None if there is no such object.
+        broken_at: number of the first object that is missing, does not follow from the one
+            before it, or holds anything but lines; None if there is no such object.
         unknown: those of the hashes asked for that are of no line before the break.
+        foreign: how many objects look like the trail's and are none of it.
     """
 
     lines: int
     broken_at: int | None
     unknown: frozenset[str]
+    foreign: int = 0
 
     @property
     def whole(self) -> bool:
         """Whether nothing is amiss."""
-        return self.broken_at is None and not self.unknown
+        return self.broken_at is None and not self.unknown and not self.foreign
 
 
 class AuditTrail:
@@ -146,15 +155,15 @@ class AuditTrail:
         Args:
             hashes: of lines that have to be in it, from deletion receipts.
         """
-        last = max(self._numbers(), default=0)
+        last, foreign = self._found()
         previous, lines, unknown = BEGINNING, 0, set(hashes)
         for number in range(1, last + 1):
-            for line in _lines_of(self._store.get(keys.audit(number))):
+            for line in _all_of(self._store.get(keys.audit(number))):
                 if _previous(line) != previous:
-                    return Inspection(lines, number, frozenset(unknown))
+                    return Inspection(lines, number, frozenset(unknown), foreign)
                 previous, lines = _hash(line), lines + 1
                 unknown.discard(previous)
-        return Inspection(lines, None, frozenset(unknown))
+        return Inspection(lines, None, frozenset(unknown), foreign)
 
     def _last(self, known: int) -> tuple[int, str]:
         """Number and hash of the trail's end, not before the number `known`, which is taken.
@@ -173,10 +182,17 @@ class AuditTrail:
             step = 2 * step if growing else step // 2
         return known, _hash(_lines_of(found)[-1])
 
-    def _numbers(self) -> Iterator[int]:
+    def _found(self) -> tuple[int, int]:
+        """The highest number of an object, and how many objects only look like the trail's."""
+        last = foreign = 0
         for name in self._store.older(FOLDER, datetime.max.replace(tzinfo=UTC)):
-            if (stem := PurePosixPath(name).stem).isdecimal():
-                yield int(stem)
+            path = PurePosixPath(name)
+            number = int(path.stem) if NUMBER.fullmatch(path.stem) else 0
+            if number and name == keys.audit(number):
+                last = max(last, number)
+            elif number or path.suffix == SUFFIX:
+                foreign += 1
+        return last, foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +202,7 @@ class DeletionReceipt:
     Attributes:
         time: when it was deleted, by `utc_text`.
         removed: what is gone, in plain words such as `original` or `result`.
-        audit: hash of the event's line in the audit trail.
+        audit: hash of the event's line in the audit trail; empty if there never was such a job.
         blurline: version of this package.
         key_id: id of the key that signs.
     """
@@ -236,13 +252,34 @@ def _lines_of(data: bytes | None) -> list[bytes]:
     return (data or b"").split(b"\n")[:-1] or [b""]
 
 
+def _all_of(data: bytes | None) -> list[bytes]:
+    """An object's lines, and one empty line more if there is anything behind the last one."""
+    lines = _lines_of(data)
+    return lines if not data or data.endswith(b"\n") else [*lines, b""]
+
+
 def _hash(line: bytes) -> str:
     return sha256(line).hexdigest()
 
 
 def _previous(line: bytes) -> Any:
-    """What the line names as the hash of the one before it; None if it is no such line."""
+    """What the line names as the hash of the one before it; None if it is no such line.
+
+    It has to be, byte for byte, a line as `_lines` writes it.
+    """
     try:
-        return json.loads(line)["previous"]
-    except (ValueError, TypeError, KeyError):
+        content = json.loads(line)
+        event = _EVENT.validate_python({name: content.pop(name) for name in EVENT})
+        time, previous = content.pop("time"), content.pop("previous")
+        written = canonical({**asdict(event), "time": time, "previous": previous})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    genuine = line == written and not content and _is_moment(time)
+    return previous if genuine else None
+
+
+def _is_moment(text: Any) -> bool:
+    try:
+        return bool(utc_text(datetime.fromisoformat(text)) == text)
+    except (ValueError, TypeError):
+        return False

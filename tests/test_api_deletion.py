@@ -121,6 +121,27 @@ def test_a_receipt_for_an_unknown_job_says_that_nothing_was_removed(
     assert data_folder.naming(NOBODY.encode()) == set()
 
 
+def test_ids_that_nothing_ever_had_leave_no_line_in_the_trail(taking: Taking) -> None:
+    data_folder = DataFolder(taking.store.parent)
+    before = data_folder.names()
+    receipts = [data_folder.receipt(taking.client.delete(f"/jobs/{uuid4()}")) for _ in range(5)]
+    assert data_folder.names() == before
+    assert {receipt.audit for receipt in receipts} == {""}
+
+
+def test_a_deleted_job_that_is_deleted_again_and_again_is_noted_once_more(
+    taking: Taking, small_jpeg: bytes
+) -> None:
+    data_folder = DataFolder(taking.store.parent)
+    job_id = upload(taking.client, small_jpeg)
+    first = data_folder.receipt(taking.client.delete(f"/jobs/{job_id}"))
+    later = [data_folder.receipt(taking.client.delete(f"/jobs/{job_id}")) for _ in range(4)]
+    assert len({receipt.audit for receipt in later}) == 1
+    assert data_folder.trail.inspect({first.audit, later[0].audit}).whole
+    lines = [line for line in data_folder.trail.lines() if line["job_id"] == job_id]
+    assert [line["outcome"] for line in lines] == ["done", "absent", "absent"] + ["absent"] * 3
+
+
 @pytest.mark.parametrize("job_id", BAD_IDS)
 def test_what_is_no_id_is_not_deleted(refusing: httpx.Client, job_id: str) -> None:
     assert refusal(refusing.delete(f"/jobs/{job_id}")) == (404, "not_found")

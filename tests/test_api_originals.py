@@ -1,9 +1,11 @@
 """`GET /original/{job_id}`: who sees an original, and that the audit trail says so."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from blurline.audit import AuditTrail
 from blurline.imaging.kind import Kind
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
@@ -45,6 +47,19 @@ def test_v8_2_2_the_original_of_another_caller_is_not_found_and_the_trail_says_w
     job_id = house.treated(small_jpeg, "alice")
     assert refusal(house.get(f"/original/{job_id}", "eve")) == (404, "not_found")
     assert house.trail(job_id) == [("original_read", "key-eve", "refused")]
+
+
+@pytest.mark.parametrize("scopes", ["read:original", "admin,read:original"])
+def test_ids_that_nothing_ever_had_leave_no_line_in_the_trail(
+    redis_url: str, tmp_path: Path, scopes: str
+) -> None:
+    granted, path = key_settings(tmp_path, {"guesser": scopes})
+    settings = settings_for(redis_url, tmp_path, api_keys_file=path)
+    with serving(settings) as client:
+        house = House(client, settings, granted)
+        for _ in range(3):
+            assert refusal(house.get(f"/original/{uuid4()}", "guesser")) == (404, "not_found")
+    assert list(AuditTrail(open_store(settings)).lines()) == []
 
 
 def test_an_admin_with_the_scope_may_read_any_original(

@@ -226,6 +226,85 @@ def test_any_flipped_byte_shows(trail: AuditTrail, store: Store) -> None:
         assert not trail.inspect().whole
 
 
+LINE = {
+    "event": "original_read",
+    "job_id": "0d9f-0000",
+    "actor": "api",
+    "outcome": "done",
+    "time": "2026-03-01T12:00:00.000Z",
+}
+
+
+def chained(previous: str, **changes: object) -> bytes:
+    """A line that names the one before it rightly, whatever else is amiss in it."""
+    content = {**LINE, "previous": previous, **changes}
+    return canonical({name: value for name, value in content.items() if value != b""})
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        lambda last: b"x",
+        lambda last: b"\n",
+        lambda last: b"\0",
+        lambda last: b"   \n",
+        lambda last: b"\r\n",
+        lambda last: b"\xef\xbb\xbf",
+        chained,
+        lambda last: chained(last) + b"\r\n",
+        lambda last: chained(last) + b" \n",
+        lambda last: chained(last, note="of my own") + b"\n",
+        lambda last: chained(last, actor=b"") + b"\n",
+        lambda last: chained(last, actor="Anna Muster") + b"\n",
+        lambda last: chained(last, event="nothing") + b"\n",
+        lambda last: chained(last, time="yesterday") + b"\n",
+        lambda last: chained(last, time=5) + b"\n",
+        lambda last: chained(last).replace(b"{", b'{"actor":"api",', 1) + b"\n",
+        lambda last: b"[" * 100_000 + b"\n",
+    ],
+    ids=[
+        *("byte", "empty line", "zero", "spaces", "line end", "mark", "no line end"),
+        *("windows", "space", "member", "lacking", "name", "word", "time", "number", "twice"),
+        "deep",
+    ],
+)
+@pytest.mark.parametrize("number", [1, 3])
+def test_bytes_that_the_chain_does_not_cover_show(
+    trail: AuditTrail, store: Store, number: int, foreign: Callable[[str], bytes]
+) -> None:
+    hashes = filled(trail, 3)
+    written = object_of(store, number)
+    store.put(keys.audit(number), written + foreign(hashes[number - 1]), "text/plain")
+    assert trail.inspect().broken_at == number
+    store.put(keys.audit(number), written, "text/plain")
+    assert trail.inspect().whole
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\n"])
+def test_an_object_without_lines_shows_at_the_end_too(
+    trail: AuditTrail, store: Store, content: bytes
+) -> None:
+    filled(trail, 2)
+    store.put(keys.audit(3), content, "text/plain")
+    assert trail.inspect() == Inspection(2, 3, NONE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("audit/3.jsonl", "audit/000000000/3.jsonl", "audit/other/000000000001.jsonl"),
+        *("audit/000000000/000000000000.jsonl", "audit/notes.jsonl", "audit/000000000001.txt"),
+    ],
+)
+def test_an_object_that_only_looks_like_the_trails_shows(
+    trail: AuditTrail, store: Store, name: str
+) -> None:
+    filled(trail, 2)
+    store.put(name, object_of(store, 2), "text/plain")
+    assert trail.inspect() == Inspection(2, None, NONE, foreign=1)
+    assert not trail.inspect().whole
+
+
 def test_lines_that_change_places_show(trail: AuditTrail, store: Store) -> None:
     filled(trail)
     second, third = object_of(store, 2), object_of(store, 3)

@@ -98,6 +98,23 @@ def test_a_removed_line_is_found_and_said_where(verify: Cli, service: Service) -
     assert end.line.startswith("broken: object 2 ")
 
 
+def test_bytes_behind_the_last_line_are_found_and_said_where(verify: Cli, service: Service) -> None:
+    for _ in range(2):
+        service.delete()
+    service.replace(2, b"\n", b"\nhidden")
+    end = verify("--data-dir", service.folder)
+    assert (end.code, end.err) == (1, "")
+    assert end.line.startswith("broken: object 2 ")
+
+
+def test_an_object_beside_the_trail_is_found(verify: Cli, service: Service) -> None:
+    service.delete()
+    service.store.put("audit/elsewhere.jsonl", b"hidden", "text/plain")
+    end = verify("--data-dir", service.folder)
+    assert (end.code, end.err) == (1, "")
+    assert end.line.startswith("foreign: 1 ")
+
+
 def test_a_cut_off_end_is_shown_by_its_receipt_alone(verify: Cli, service: Service) -> None:
     service.delete()
     receipt = service.delete()

@@ -1,7 +1,7 @@
 """Deleting a job: everything that is kept of it, and the receipt."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from blurline import __version__
@@ -19,6 +19,7 @@ from blurline.imaging.kind import Kind
 from blurline.jobs.records import Records
 from blurline.queue.jobqueue import JobQueue
 from blurline.storage import keys
+from blurline.storage.marks import Mark
 from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault
 
@@ -42,7 +43,8 @@ class Deletion:
 
         A mark stays in the record's place, so that a worker that runs the job at this moment can't
         bring it back. Of a job that is unknown, or deleted already, the receipt says that nothing
-        was removed.
+        was removed. The trail has lines of the first time that a deleted job was asked for again,
+        and none of jobs that never were: what anybody may make up must not fill it.
 
         Args:
             actor: id of the caller that asked for it, for the audit trail.
@@ -52,14 +54,14 @@ class Deletion:
             QueueUnavailableError, StoreUnavailableError: not everything may be gone yet; ask again.
         """
         originals = [kind for kind in Kind if self._has(keys.original(job_id, kind))]
-        recorded = self.records.find(job_id) is not None
-        if owner is not None:
+        recorded, before = self.records.find(job_id) is not None, self.records.mark(job_id)
+        if owner is not None and before is None:
             # Before the queue forgets whose job it is: the owner may have to ask again.
-            self.records.delete(job_id, owner)
+            self.records.delete(job_id, Mark(owner))
         queued = self.queue.forget(job_id)
-        if owner is None and (originals or recorded or queued):
+        if owner is None and before is None and (originals or recorded or queued):
             # First of all: a worker that ends from now on removes what it wrote by itself.
-            self.records.delete(job_id)
+            self.records.delete(job_id, Mark())
         self.originals.forget_order(job_id)
         for kind in originals:
             self.originals.forget(job_id, kind)
@@ -70,7 +72,7 @@ class Deletion:
             "record": recorded,
             "queue entry": queued,
         }
-        line = self.trail.append(_events(job_id, actor or ACTOR, removed))
+        line = self._noted(job_id, actor or ACTOR, removed)
         receipt = DeletionReceipt(
             job_id=job_id,
             time=utc_text(datetime.now(UTC)),
@@ -80,6 +82,19 @@ class Deletion:
             key_id=self.key.key_id,
         )
         return issue_receipt(receipt, self.key)
+
+    def _noted(self, job_id: str, actor: str, removed: Mapping[str, bool]) -> str:
+        """Hash of the trail's line of this deletion; empty if there never was such a job."""
+        events = _events(job_id, actor, removed)
+        if any(removed.values()):
+            return self.trail.append(events)
+        mark = self.records.mark(job_id)
+        if mark is None:
+            return ""
+        if mark.audit is None:
+            mark = replace(mark, audit=self.trail.append(events))
+            self.records.delete(job_id, mark)
+        return mark.audit or ""
 
     def _has(self, key: str) -> bool:
         return self.store.get(key) is not None

@@ -25,6 +25,8 @@ class OriginalDesk:
     def read(self, job_id: str, caller: Caller) -> tuple[bytes, Kind]:
         """The job's original and its kind, once the trail says who has read it.
 
+        Of a job that never was it says nothing: what anybody may make up must not fill it.
+
         Raises:
             RequestError: `not_found`: there is no such job, it is another caller's, or its original
                 is not kept any more.
@@ -35,14 +37,18 @@ class OriginalDesk:
         try:
             self.reports.owner(job_id, caller)
         except RequestError:
-            self._note(job_id, caller, Outcome.REFUSED)
+            if self.reports.is_known(job_id):
+                self._note(job_id, caller, Outcome.REFUSED)
             raise
         try:
             found = self._find(job_id)
         except OriginalUnreadableError:
             self._note(job_id, caller, Outcome.FAILED)
             raise
-        self._note(job_id, caller, Outcome.ABSENT if found is None else Outcome.DONE)
+        if found is not None:
+            self._note(job_id, caller, Outcome.DONE)
+        elif self.reports.is_known(job_id):
+            self._note(job_id, caller, Outcome.ABSENT)
         if found is None:
             raise RequestError("the original is not kept any more", code="not_found")
         return found

@@ -90,6 +90,14 @@ class Reports:
         _check_owner(caller, owner)
         return owner
 
+    def is_known(self, job_id: str) -> bool:
+        """Whether there is or was such a job, whosever it is."""
+        return (
+            self._records.has_end(job_id)
+            or find_order(self._originals, job_id) is not None
+            or self._queue.states([job_id])[0] is not None
+        )
+
     def batch(self, batch_id: str, caller: Caller) -> BatchProgress:
         """How far the batch is.
 

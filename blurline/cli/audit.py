@@ -52,9 +52,9 @@ def verify_trail(
     """
     settings = load_settings(data_dir=data_dir)
     proved, findings = _receipts(receipt or [], key, settings)
-    hashes = {one.audit for one in proved.values()}
+    hashes = {one.audit for one in proved.values() if one.audit}
     inspection = AuditTrail(store_of(settings)).inspect(hashes)
-    if not inspection.lines and inspection.broken_at is None and not receipt:
+    if not inspection.lines and not _broken(inspection) and not receipt:
         raise OptionError("there is no trail in this store: nothing was deleted yet")
     findings += _broken(inspection) + _missing(inspection, proved)
     for line in findings:
@@ -93,12 +93,17 @@ def _receipts(
 
 
 def _broken(inspection: Inspection) -> list[str]:
-    if inspection.broken_at is None:
-        return []
-    return [
-        f"broken: object {inspection.broken_at} of the trail is missing or does not follow from "
-        f"the one before it; {inspection.lines} lines before it do"
-    ]
+    findings = []
+    if inspection.broken_at is not None:
+        findings.append(
+            f"broken: object {inspection.broken_at} of the trail is missing, does not follow from "
+            f"the one before it, or holds more than lines; {inspection.lines} lines before it do"
+        )
+    if inspection.foreign:
+        findings.append(
+            f"foreign: {inspection.foreign} objects look like the trail's and are none of it"
+        )
+    return findings
 
 
 def _missing(inspection: Inspection, receipts: Receipts) -> list[str]:

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from blurline.jobs.job import JobRecord
 from blurline.storage import keys
+from blurline.storage.marks import Mark, mark_in
 from blurline.storage.store import Store
 
 JSON = "application/json"
-DELETED = b'{"deleted":true'
-"""How what stands in place of the record of a deleted job begins: it says nothing of the job, but
-whose it was, so that its owner may ask for the deletion again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Records:
             StoreUnavailableError: the store does not answer.
         """
         data = self._store.get(keys.record(job_id))
-        return None if data is None or data.startswith(DELETED) else JobRecord.from_json(data)
+        return None if data is None or mark_in(data) else JobRecord.from_json(data)
 
     def owner(self, job_id: str) -> str | None:
         """Whose the job is or was; None if it has not ended, or belongs to nobody.
@@ -52,7 +50,15 @@ class Records:
         Raises:
             StoreUnavailableError: the store does not answer.
         """
-        return (self._store.get(keys.record(job_id)) or b"").startswith(DELETED)
+        return self.mark(job_id) is not None
+
+    def mark(self, job_id: str) -> Mark | None:
+        """What is left of a job that was deleted; None of any other.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        return mark_in(self._store.get(keys.record(job_id)))
 
     def has_end(self, job_id: str) -> bool:
         """Whether the job has ended or was deleted.
@@ -62,15 +68,13 @@ class Records:
         """
         return self._store.get(keys.record(job_id)) is not None
 
-    def delete(self, job_id: str, owner: str | None = None) -> None:
+    def delete(self, job_id: str, mark: Mark) -> None:
         """Put a mark in the record's place, so that no worker writes it (again) later.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
-        mark = {"deleted": True} if owner is None else {"deleted": True, "owner": owner}
-        content = json.dumps(mark, separators=(",", ":")).encode()
-        self._store.put(keys.record(job_id), content, JSON)
+        self._store.put(keys.record(job_id), mark.to_json(), JSON)
 
     def commit(self, record: JobRecord) -> bool:
         """Make the record the job's end; False if the job had ended before and stays as it was.
