@@ -68,7 +68,7 @@ FROM runtime AS worker
 COPY --from=worker-trimmed /opt/blurline /opt/blurline
 COPY --from=models /opt/models /opt/models
 USER 10001:10001
-ENV MODEL_DIR=/opt/models WORKER_METRICS_PORT=9000
+ENV MODEL_DIR=/opt/models WORKER_METRICS_HOST=0.0.0.0 WORKER_METRICS_PORT=9000
 EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s \
     CMD ["python", "-IS", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9000/metrics', timeout=5)"]
@@ -122,7 +122,7 @@ FROM gpu-base AS worker-gpu
 COPY --from=gpu-build /opt/blurline /opt/blurline
 COPY --from=models /opt/models /opt/models
 ENV PATH=/opt/blurline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    MODEL_DIR=/opt/models WORKER_METRICS_PORT=9000
+    MODEL_DIR=/opt/models WORKER_METRICS_HOST=0.0.0.0 WORKER_METRICS_PORT=9000
 WORKDIR /app
 USER 10001:10001
 EXPOSE 9000

@@ -323,6 +323,10 @@ class Settings(BaseSettings):
         description="Port of a worker's own `/metrics`; 0: none. Of several workers that "
         "`blurline up` starts, each one has the next port.",
     )
+    worker_metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address that a worker's `/metrics` listen on; it asks nobody who they are.",
+    )
     traces_url: str | None = Field(
         None,
         pattern="^https?://",

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
 import numpy as np
@@ -18,6 +17,7 @@ from blurline.models.load import Inference, load_detector
 from blurline.redaction.styles import MOSAIC_CELLS
 from blurline.settings import load_settings
 from tests.boxes import best_iou, iou
+from tests.data_folder import DataFolder
 from tests.parts import (
     NOBODY,
     STORED_FOR_ORIENTATION,
@@ -267,10 +267,12 @@ def test_the_result_of_a_failed_job_is_answered_409(client: httpx.Client, bus: b
     assert refusal(client.get(f"/result/{job_id}")) == (409, "job_failed")
 
 
-def test_a_result_that_was_removed_is_answered_404(client: httpx.Client, small_jpeg: bytes) -> None:
+def test_a_result_that_was_removed_is_answered_404(
+    client: httpx.Client, data_folder: DataFolder, small_jpeg: bytes
+) -> None:
     job_id = upload(client, small_jpeg)
-    url = ended(client, job_id)["results"]["processed_image_path"]
-    Path(unquote(urlsplit(url).path)).unlink()
+    name = ended(client, job_id)["results"]["processed_image_path"]
+    (data_folder.path / "store" / name).unlink()
 
     assert refusal(client.get(f"/result/{job_id}")) == (404, "not_found")
 

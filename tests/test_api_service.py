@@ -1,6 +1,9 @@
 """What the service tells of itself: stats, queue, health, metrics."""
 
+import json
+import re
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from blurline import metrics
 from blurline.stack.stack import Stack
 from pipeline_architecture import pipelines
+from tests.data_folder import DataFolder
 from tests.parts import Start, ended, eventually, refusal, serving, settings_for, upload
 
 QUEUE = {
@@ -130,6 +134,9 @@ def test_stats_have_all_figures(client: httpx.Client, stack: Stack, small_jpeg: 
         assert set(process) == {"name", "cpu_percent", "memory_bytes"}
         assert 0 < process["memory_bytes"] < psutil.virtual_memory().total
         assert process["cpu_percent"] >= 0
+    assert len({worker["name"] for worker in workers}) == len(workers)
+    assert socket.gethostname() not in json.dumps(stats)
+    assert all(re.fullmatch(r"worker [0-9a-f]{6}", worker["name"]) for worker in workers)
 
 
 def test_stats_of_a_service_that_has_done_nothing_make_nothing_up(idle_client: Start) -> None:
@@ -283,7 +290,7 @@ def test_metrics_count_requests_by_route_and_status(client: httpx.Client) -> Non
 
 
 def test_metrics_hold_neither_names_nor_ids_nor_paths(
-    client: httpx.Client, stack: Stack, small_jpeg: bytes
+    client: httpx.Client, stack: Stack, data_folder: DataFolder, small_jpeg: bytes
 ) -> None:
     status = ended(client, upload(client, small_jpeg, f"{MARK}.jpg"))
     for path in (f"/{MARK}", f"/status/{MARK}", f"/batch/{MARK}", f"/result/{status['job_id']}"):
@@ -292,10 +299,9 @@ def test_metrics_hold_neither_names_nor_ids_nor_paths(
 
     page = client.get("/metrics").text
 
-    folder = Path(status["results"]["original_image_path"].removeprefix("file://")).parents[3]
     assert MARK not in page
     assert status["job_id"] not in page
-    assert str(folder) not in page
+    assert str(data_folder.path) not in page
     routes = {
         sample.labels["route"]
         for name, family in scraped(client).items()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
@@ -18,6 +17,8 @@ from blurline.queue.jobqueue import JobQueue
 from blurline.stages.frame import Frame, Options
 from blurline.stages.options import NAMES
 from blurline.stages.pipeline import Target
+from blurline.storage import keys
+from tests.data_folder import DataFolder
 from tests.originals import original_of, vault_in
 from tests.parts import (
     NOBODY,
@@ -41,13 +42,6 @@ RESULTS = {
     "blur_metadata",
     "detection_metadata",
 }
-
-
-def file_at(url: str) -> Path:
-    """The file that a `file://` URL names."""
-    parts = urlsplit(url)
-    assert (parts.scheme, parts.netloc) == ("file", "")
-    return Path(unquote(parts.path))
 
 
 def record_of(status: dict[str, Any], store: Path) -> dict[str, Any]:
@@ -152,25 +146,50 @@ def test_what_was_seen_is_told_in_pixels(client: httpx.Client, bus: bytes) -> No
         assert 0 <= top < bottom <= 1080
 
 
-def test_the_paths_of_a_result_are_urls_of_its_files(client: httpx.Client, bus: bytes) -> None:
+def test_the_paths_of_a_result_are_names_in_the_store(
+    client: httpx.Client, data_folder: DataFolder, bus: bytes
+) -> None:
     job_id = upload(client, bus)
 
     results = ended(client, job_id)["results"]
 
-    original = file_at(results["original_image_path"])
-    processed = file_at(results["processed_image_path"])
-    assert original_of(original.parents[3], job_id) == bus
+    store = data_folder.path / "store"
+    original = store / results["original_image_path"]
+    processed = store / results["processed_image_path"]
+    assert original_of(data_folder.path, job_id) == bus
     assert bus[:64] not in original.read_bytes()
     assert processed.read_bytes() == client.get(f"/result/{job_id}").content
-    assert "/original/" in original.as_posix()
-    assert "/processed/" in processed.as_posix()
+    assert results["original_image_path"] == f"original/{job_id[:2]}/{job_id}.jpg"
+    assert results["processed_image_path"] == f"processed/{job_id[:2]}/{job_id}.jpg"
 
 
-def test_the_stored_metadata_say_the_same_as_the_status(client: httpx.Client, bus: bytes) -> None:
+def test_a_status_says_nothing_of_where_the_service_keeps_its_files(
+    client: httpx.Client, data_folder: DataFolder, small_jpeg: bytes
+) -> None:
+    job_id = upload(client, small_jpeg)
+    ended(client, job_id)
+    path = data_folder.path / "store" / keys.record(job_id)
+    record = json.loads(path.read_bytes())
+    told = client.get(f"/status/{job_id}").json()
+    # As the first versions wrote it.
+    for place, folder in (("original", "original"), ("processed", "processed")):
+        name = f"{folder}/{job_id[:2]}/{job_id}.jpg"
+        record["results"][f"{place}_image_path"] = (data_folder.path / "store" / name).as_uri()
+    path.write_text(json.dumps(record))
+
+    answer = client.get(f"/status/{job_id}")
+
+    assert answer.json() == told
+    assert str(data_folder.path) not in answer.text
+    assert "://" not in answer.text
+
+
+def test_the_stored_metadata_say_the_same_as_the_status(
+    client: httpx.Client, data_folder: DataFolder, bus: bytes
+) -> None:
     status = ended(client, upload(client, bus, "bus.jpg"))
-    store = file_at(status["results"]["original_image_path"]).parents[2]
 
-    record = record_of(status, store)
+    record = record_of(status, data_folder.path / "store")
 
     assert {name: record[name] for name in FIELDS} == status
     assert record["filename"] == "bus.jpg"
@@ -211,10 +230,10 @@ def test_a_failed_job_is_known_when_redis_has_forgotten_it(
 
 
 def test_a_completed_job_is_known_while_redis_is_away(
-    client: httpx.Client, tmp_path: Path, small_jpeg: bytes
+    client: httpx.Client, data_folder: DataFolder, tmp_path: Path, small_jpeg: bytes
 ) -> None:
     before = ended(client, upload(client, small_jpeg))
-    store = file_at(before["results"]["original_image_path"]).parents[2]
+    store = data_folder.path / "store"
     settings = settings_for(f"unix://{tmp_path}/nobody.sock", tmp_path, store_url=store.as_uri())
 
     with serving(settings) as lonely:

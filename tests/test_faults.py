@@ -184,7 +184,7 @@ def test_the_whole_way_works_on_a_real_s3_server(
         assert status["status"] == "completed"
         for place in ("original", "processed"):
             path = status["results"][f"{place}_image_path"]
-            assert path == f"s3://photos/{place}/{job[:2]}/{job}.jpg"
+            assert path == f"{place}/{job[:2]}/{job}.jpg"
         assert status["results"]["blur_metadata"]["counts"]["face"] >= 2
         result = client.get(f"/result/{job}")
         assert (result.status_code, result.headers["content-type"]) == (200, "image/jpeg")

@@ -218,8 +218,8 @@ def test_a_processed_picture_is_stored_before_its_record(
     assert record.status is JobStatus.COMPLETED
     assert record.results is not None
     key = keys.processed(job.job_id, job.kind)
-    assert record.results["processed_image_path"] == store.url(key)
-    assert record.results["original_image_path"] == store.url(job.original)
+    assert record.results["processed_image_path"] == key
+    assert record.results["original_image_path"] == job.original
     picture = store.get(key)
     assert picture is not None
     header = read_header(picture, LIMITS)

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rq.job import Job
@@ -180,6 +181,19 @@ def limping(tmp_path_factory: pytest.TempPathFactory, zidane: bytes) -> Iterator
             yield Limping(settings, client, early)
     finally:
         valkey.stop()
+
+
+def test_the_metrics_of_a_worker_are_for_its_own_machine_unless_a_setting_says_otherwise(
+    limping: Limping,
+) -> None:
+    port = limping.settings.worker_metrics_port
+    listening = [
+        found.laddr.ip
+        for found in psutil.net_connections("tcp")
+        if found.status == psutil.CONN_LISTEN and found.laddr.port == port
+    ]
+    assert listening == ["127.0.0.1"]
+    assert limping.metrics() is not None
 
 
 def test_a_worker_without_a_network_does_what_does_not_need_it(

@@ -1,7 +1,7 @@
 """Deleting a job: everything that is kept of it, and the receipt."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from blurline import __version__
@@ -19,7 +19,6 @@ from blurline.imaging.kind import Kind
 from blurline.jobs.records import Records
 from blurline.queue.jobqueue import JobQueue
 from blurline.storage import keys
-from blurline.storage.marks import Mark
 from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault
 
@@ -57,11 +56,11 @@ class Deletion:
         recorded, before = self.records.find(job_id) is not None, self.records.mark(job_id)
         if owner is not None and before is None:
             # Before the queue forgets whose job it is: the owner may have to ask again.
-            self.records.delete(job_id, Mark(owner))
+            self.records.delete(job_id, owner)
         queued = self.queue.forget(job_id)
         if owner is None and before is None and (originals or recorded or queued):
             # First of all: a worker that ends from now on removes what it wrote by itself.
-            self.records.delete(job_id, Mark())
+            self.records.delete(job_id)
         self.originals.forget_order(job_id)
         for kind in originals:
             self.originals.forget(job_id, kind)
@@ -91,10 +90,11 @@ class Deletion:
         mark = self.records.mark(job_id)
         if mark is None:
             return ""
-        if mark.audit is None:
-            mark = replace(mark, audit=self.trail.append(events))
-            self.records.delete(job_id, mark)
-        return mark.audit or ""
+        if mark.audit is not None:
+            return mark.audit
+        line = self.trail.append(events)
+        self.records.delete(job_id, mark.owner, line)
+        return line
 
     def _has(self, key: str) -> bool:
         return self.store.get(key) is not None

@@ -11,6 +11,7 @@ from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobStatus
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Records
 from blurline.queue.jobqueue import JobQueue, JobState
+from blurline.storage import keys
 from blurline.storage.vault import OriginalsVault
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -45,7 +46,8 @@ class Reports:
         record = self._records.find(job_id)
         if record is not None:
             _check_owner(caller, record.owner)
-            return _answer(job_id, record.status, record.updated_at, record.results, record.error)
+            results = None if record.results is None else _results(record, record.results)
+            return _answer(job_id, record.status, record.updated_at, results, record.error)
         if away is not None:
             raise away
         if state is not None and state.status is JobStatus.FAILED:
@@ -160,18 +162,30 @@ def _unknown(noun: str) -> RequestError:
     return RequestError(f"there is no {noun} of that id", code="not_found")
 
 
+def _results(record: JobRecord, told: dict[str, Any]) -> Results:
+    """What the record tells of the job's results.
+
+    Its paths may be those of a server, as the first versions wrote them.
+    """
+    paths = {
+        "original_image_path": keys.original(record.job_id, record.kind),
+        "processed_image_path": keys.processed(record.job_id, record.kind),
+    }
+    return Results(**{**told, **paths})
+
+
 def _answer(
     job_id: str,
     status: JobStatus,
     updated_at: float,
-    results: dict[str, Any] | None = None,
+    results: Results | None = None,
     error: JobError | None = None,
 ) -> StatusAnswer:
     return StatusAnswer(
         job_id=job_id,
         status=status,
         updated_at=updated_at,
-        results=None if results is None else Results(**results),
+        results=results,
         error=None if error is None else ErrorBody(code=error.code, message=error.message),
     )
 

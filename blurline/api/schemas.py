@@ -74,8 +74,12 @@ class BatchProgress(BaseModel):
 class Results(BaseModel):
     """What a completed job made."""
 
-    original_image_path: str = Field(examples=[f"s3://photos/original/0d/{JOB_ID}.jpg"])
-    processed_image_path: str = Field(examples=[f"s3://photos/processed/0d/{JOB_ID}.jpg"])
+    original_image_path: str = Field(
+        description="name in the store", examples=[f"original/0d/{JOB_ID}.jpg"]
+    )
+    processed_image_path: str = Field(
+        description="name in the store", examples=[f"processed/0d/{JOB_ID}.jpg"]
+    )
     processing_time: float = Field(description="seconds in the worker", examples=[0.062])
     blur_metadata: dict[str, Any] = Field(
         examples=[

@@ -177,7 +177,8 @@ def _rounded(value: float | None) -> float | None:
 
 def _use(worker: WorkerReport) -> ProcessUse:
     return ProcessUse(
-        name=f"worker {worker.name}",
+        # Without the host and the process that come first: they are nothing for callers.
+        name=f"worker {worker.name.rpartition('-')[2]}",
         cpu_percent=worker.cpu_percent,
         memory_bytes=worker.memory_bytes,
     )

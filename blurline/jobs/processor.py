@@ -90,8 +90,8 @@ class Processor:
         watch.lap("store")
         width, height = treated.frame.size
         results = {
-            "original_image_path": self.store.url(spec.original),
-            "processed_image_path": self.store.url(key),
+            "original_image_path": spec.original,
+            "processed_image_path": key,
             "processing_time": round(watch.total, 4),
             "blur_metadata": blur_metadata(treated, spec.options),
             "detection_metadata": detection_metadata(treated.frame),

@@ -68,13 +68,15 @@ class Records:
         """
         return self._store.get(keys.record(job_id)) is not None
 
-    def delete(self, job_id: str, mark: Mark) -> None:
+    def delete(self, job_id: str, owner: str | None = None, audit: str | None = None) -> None:
         """Put a mark in the record's place, so that no worker writes it (again) later.
+
+        `owner` and `audit` are the `Mark`'s.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
-        self._store.put(keys.record(job_id), mark.to_json(), JSON)
+        self._store.put(keys.record(job_id), Mark(owner, audit).to_json(), JSON)
 
     def commit(self, record: JobRecord) -> bool:
         """Make the record the job's end; False if the job had ended before and stays as it was.

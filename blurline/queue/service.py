@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 
 from blurline import metrics
 from blurline.certificate.signing import load_signing_key
-from blurline.errors import ModelError, ModelMissingError
+from blurline.errors import ModelError, ModelMissingError, SettingsError
 from blurline.imaging.header import limits_of
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Records
@@ -88,9 +88,20 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     if settings.worker_metrics_port:
-        metrics.REGISTRY.register(MachineCollector(folders_of(settings.data_dir)))
-        start_http_server(settings.worker_metrics_port)
+        _serve_metrics(settings)
     crew.run()
+
+
+def _serve_metrics(settings: Settings) -> None:
+    metrics.REGISTRY.register(MachineCollector(folders_of(settings.data_dir)))
+    host, port = settings.worker_metrics_host, settings.worker_metrics_port
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        raise SettingsError(
+            f"WORKER_METRICS_PORT: can't listen on {host}:{port} ({error.strerror}); choose "
+            "another one, or 0 for none"
+        ) from error
 
 
 def inference(settings: Settings) -> Inference:

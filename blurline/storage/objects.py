@@ -39,9 +39,8 @@ log = logging.getLogger(__name__)
 class ObstoreStore:
     """Objects below one root, which is a bucket or a folder."""
 
-    def __init__(self, store: ObjectStore, root_url: str) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._root_url = root_url.rstrip("/")
         # Folders have no place for a content type, so it is only sent to servers.
         self._keeps_attributes = not isinstance(store, LocalStore)
 
@@ -85,10 +84,6 @@ class ObstoreStore:
         except (NotFoundError, FileNotFoundError) as error:
             raise _unavailable("there is no bucket of that name") from error
 
-    def url(self, key: str) -> str:
-        """See `Store.url`."""
-        return f"{self._root_url}/{key}"
-
     def check(self) -> None:
         """See `Store.check`. Lists one key: that needs the server, the bucket and the rights."""
         self._ask(lambda: next(iter(obstore.list(self._store, "metadata", chunk_size=1)), None))
@@ -128,7 +123,7 @@ class FolderStore(ObstoreStore):
     def __init__(self, folder: Path) -> None:
         folder = folder.resolve()
         private_folder(folder)
-        super().__init__(LocalStore(folder), folder.as_uri())
+        super().__init__(LocalStore(folder))
         self._folder = folder
         with suppress(OSError):
             if shut(folder):
@@ -190,7 +185,7 @@ def open_store(settings: Settings) -> ObstoreStore:
     if settings.store_url:
         try:
             options: Any = {"client_options": TIMEOUTS, "retry_config": RETRIES}
-            return ObstoreStore(from_url(settings.store_url, **options), settings.store_url)
+            return ObstoreStore(from_url(settings.store_url, **options))
         except (BaseError, ValueError) as error:
             raise SettingsError("STORE_URL is no URL of a store that obstore knows") from error
     return FolderStore(settings.data_dir / "store")
@@ -218,4 +213,4 @@ def _s3(place: str, settings: Settings) -> ObstoreStore:
         "prefix": prefix or None,
         **({"endpoint": endpoint, "virtual_hosted_style_request": False} if endpoint else {}),
     }
-    return ObstoreStore(S3Store(bucket, **options), f"s3://{place.strip('/')}")
+    return ObstoreStore(S3Store(bucket, **options))

@@ -34,9 +34,6 @@ class Store(Protocol):
         among them. The moments have to know their time zone.
         """
 
-    def url(self, key: str) -> str:
-        """The object's address, such as `s3://bucket/key` or `file:///folder/key`."""
-
     def check(self) -> None:
         """Return if the store answers."""
 
