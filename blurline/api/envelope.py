@@ -30,6 +30,13 @@ UNEXPECTED = "something went wrong on our side; the log of the service says more
 log = logging.getLogger(__name__)
 
 
+def stamp(headers: MutableHeaders, request_id: str) -> None:
+    """Give an answer what all of them have."""
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    headers[REQUEST_ID] = request_id
+
+
 class Envelope:
     """ASGI middleware: gives each request an id, and its answer the id and the headers.
 
@@ -49,10 +56,7 @@ class Envelope:
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-                headers[REQUEST_ID] = request_id
+                stamp(MutableHeaders(scope=message), request_id)
             await send(message)
 
         with about(request_id=request_id):

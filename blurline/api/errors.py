@@ -29,6 +29,7 @@ STATUS_OF_CODE = {
     "idempotency_mismatch": 422,
     "queue_full": 429,
     "rate_limited": 429,
+    "head_too_large": 431,
     "queue_unavailable": 503,
     "store_unavailable": 503,
     "access_unavailable": 503,
