@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from bench.codec import codec
+from bench.crowd import crowd
 from bench.growth import growth
 from bench.install_size import install_size
 from bench.latency import latency
@@ -39,6 +40,7 @@ COMMANDS = {
         soak,
         startup,
         growth,
+        crowd,
         redis_memory,
         install_size,
     )

@@ -61,6 +61,12 @@ class LeakSuspectedError(BlurlineError):
     code = "leak_suspected"
 
 
+class TooManyRegionsError(BlurlineError):
+    """A picture shows more things to redact than are told apart in bounded time and memory."""
+
+    code = "too_many_regions"
+
+
 class TemporaryError(BlurlineError):
     """Passes by itself: the same call may succeed later."""
 

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from bench.__main__ import COMMANDS, app, arguments
 from bench.arrivals import of_answers
 from bench.bare import cpu_ms_by_step, kernel_of
 from bench.client import Client, form
+from bench.crowd import crowd_cost, picture
 from bench.figures import percentiles, ratios, slope, split, steady_rate
 from bench.install_size import size_of
+from bench.kernel import Kernel
 from bench.ledger import Charged, Ledger
 from bench.meter import Sample, Spent, series
 from bench.openloop import Answer, OpenLoop, schedule
@@ -214,8 +217,21 @@ def test_a_folder_is_as_large_as_its_files(tmp_path: Path) -> None:
     assert size_of(tmp_path / "a") == 8
 
 
-def test_the_cpu_of_every_network_is_an_account_of_its_own(zidane: bytes) -> None:
-    kernel = kernel_of(load_settings())
+@pytest.fixture(scope="module")
+def kernel() -> Kernel:
+    return kernel_of(load_settings())
+
+
+def test_what_a_crowd_costs_is_told_beside_its_networks(kernel: Kernel) -> None:
+    faces = replace(kernel, options=replace(kernel.options, targets=("face",)))
+    cost = crowd_cost(faces, picture(36, load_settings()))
+    assert 30 <= cost.regions <= 60
+    assert cost.networks > 0
+    assert cost.rest > 0
+    assert set(cost.figures()) == {"networks", "rest", "told", "regions"}
+
+
+def test_the_cpu_of_every_network_is_an_account_of_its_own(kernel: Kernel, zidane: bytes) -> None:
     steps = cpu_ms_by_step(kernel, [zidane], 1)
     assert set(steps) >= {"decode", "redaction", "encode"}
     networks = {name.removeprefix("network ") for name in steps if name.startswith("network ")}

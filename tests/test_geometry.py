@@ -1,26 +1,14 @@
-"""Boxes as numbers: growing, clipping and suppression."""
+"""Boxes as numbers: growing, clipping, areas."""
 
 import numpy as np
 import pytest
 
-from blurline.geometry import Boxes, area, clip, grow, nms
-from tests.boxes import Box, iou
+from blurline.geometry import Boxes, area, clip, grow, shared_area
+from tests.boxes import Box
 
 
 def boxes_of(*rows: Box) -> Boxes:
     return np.array(rows, np.float32).reshape(-1, 4)
-
-
-def slow_nms(
-    boxes: list[Box], scores: list[float], threshold: float, classes: list[int]
-) -> list[int]:
-    """The definition, box by box."""
-    kept: list[int] = []
-    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
-        rivals = (k for k in kept if classes[k] == classes[i])
-        if all(iou(boxes[k], boxes[i]) <= threshold for k in rivals):
-            kept.append(i)
-    return kept
 
 
 @pytest.mark.parametrize(
@@ -59,42 +47,13 @@ def test_the_area_is_never_negative(box: Box, expected: float) -> None:
     assert area(boxes_of(box)).tolist() == [expected]
 
 
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7])
-def test_suppression_is_the_obvious_one(seed: int, threshold: float) -> None:
-    chance = np.random.default_rng(seed)
-    # Quarters of pixels, so that both ways of counting are exact.
-    corner = chance.integers(-80, 2400, (60, 2)) / 4
-    size = chance.integers(1, 1200, (60, 2)) / 4
-    boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
-    scores = chance.permutation(60).astype(np.float32) / 60
-    classes = chance.choice([0, 1, 2, 79], 60)
-    kept = nms(boxes, scores, threshold, classes)
-    rows = [tuple(box) for box in boxes.tolist()]
-    assert kept.tolist() == slow_nms(rows, scores.tolist(), threshold, classes.tolist())
-
-
-def test_suppression_keeps_equal_boxes_of_different_classes() -> None:
-    boxes = boxes_of((0, 0, 10, 10), (0, 0, 10, 10))
-    scores = np.array([0.5, 0.9], np.float32)
-    assert nms(boxes, scores, 0.5, np.array([0, 1])).tolist() == [1, 0]
-    assert nms(boxes, scores, 0.5, np.array([1, 1])).tolist() == [1]
-
-
-def test_suppression_keeps_a_box_that_overlaps_by_just_the_threshold() -> None:
-    boxes = boxes_of((0, 0, 10, 10), (0, 0, 10, 5))
-    scores = np.array([0.9, 0.8], np.float32)
-    one_class = np.zeros(2, np.intp)
-    assert nms(boxes, scores, 0.5, one_class).tolist() == [0, 1]
-    assert nms(boxes, scores, 0.49, one_class).tolist() == [0]
-
-
-def test_a_box_of_no_confidence_is_not_suppressed() -> None:
-    kept = nms(boxes_of((0, 0, 5, 5)), np.zeros(1, np.float32), 0.5, np.zeros(1, np.intp))
-    assert kept.tolist() == [0]
+def test_what_boxes_share_is_never_negative() -> None:
+    one = boxes_of((0, 0, 4, 5), (0, 0, 4, 5), (3, 3, 9, 9))
+    other = boxes_of((2, 1, 9, 3), (5, 6, 7, 8), (0, 0, 1, 9))
+    assert shared_area(one, other).tolist() == [4, 0, 0]
 
 
 def test_no_boxes_are_no_trouble() -> None:
     none = boxes_of()
-    assert nms(none, np.empty(0, np.float32), 0.5, np.empty(0, np.intp)).tolist() == []
     assert grow(none, 0.1).shape == clip(none, 9, 9).shape == (0, 4)
+    assert area(none).shape == shared_area(none, none).shape == (0,)

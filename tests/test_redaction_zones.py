@@ -5,7 +5,13 @@ import pytest
 from numpy.typing import NDArray
 
 from blurline.imaging.decode import Pixels
-from blurline.redaction.polygons import holds, polygon_mask, share_inside
+from blurline.redaction.polygons import (
+    holds,
+    near_an_edge,
+    points_inside,
+    polygon_mask,
+    share_inside,
+)
 from blurline.redaction.region import redact
 from blurline.redaction.styles import PixelBox, Style, whole_pixels
 from blurline.redaction.zones import FloatBox, Polygon, bounds, scaled
@@ -71,6 +77,18 @@ def test_shares_agree_with_counted_points() -> None:
         x, y = left + (right - left) * steps, top + (bottom - top) * steps[:, None]
         counted = inside(x, y, polygon).mean()
         assert share_inside((left, top, right, bottom), polygon) == pytest.approx(counted, abs=0.01)
+
+
+def test_a_box_that_no_edge_runs_through_is_inside_or_outside_as_its_middle_is() -> None:
+    chance = np.random.default_rng(8)
+    corner = chance.uniform(-0.2, 1.2, (300, 2))
+    boxes = np.concatenate([corner, corner + chance.uniform(0.01, 0.1, (300, 2))], axis=1)
+    for polygon in random_polygons(20):
+        near = near_an_edge(polygon, boxes)
+        middles = points_inside(polygon, (boxes[:, :2] + boxes[:, 2:]) / 2)
+        shares = np.array([share_inside((a, b, c, d), polygon) for a, b, c, d in boxes.tolist()])
+        assert 0 < near.sum() < 300
+        assert shares[~near] == pytest.approx(middles[~near].astype(float), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blurline.errors import ModelMissingError, OptionError
+from blurline.errors import ModelMissingError, OptionError, TemporaryError, TooManyRegionsError
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detector
 from blurline.inference.engine import Outputs
@@ -224,6 +224,46 @@ def test_a_threshold_below_the_targets_own_finds_more() -> None:
         options = solid("car", thresholds=thresholds)
         frame = blur.run(Frame(picture()), options, {"coco": detector(Eye((CAR,)))})
         assert len(frame.redactions or ()) == found
+
+
+def test_more_things_to_blur_than_are_taken_end_the_picture_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("blurline.stages.blur.MOST_REGIONS", 2)
+    apart: tuple[Seen, ...] = tuple(("car", 0.9, (x, 40, x + 30, 90)) for x in (0, 100, 200))
+    frame = Frame(picture())
+    assert len(ONE_NET.find(frame, solid("car"), {"coco": detector(Eye(apart[:2]))})) == 2
+    with pytest.raises(TooManyRegionsError) as caught:
+        ONE_NET.run(frame, solid("car"), {"coco": detector(Eye(apart))})
+    assert caught.value.code == "too_many_regions"
+    assert not isinstance(caught.value, TemporaryError)
+    assert (frame.pixels == picture()).all()
+
+
+def test_more_candidates_than_can_be_told_apart_end_the_picture_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("blurline.inference.detector.MOST_CANDIDATES", 3)
+    assert len(detector(Eye((CAR,) * 3)).detect(picture(), 0.5)) == 1
+    with pytest.raises(TooManyRegionsError):
+        detector(Eye((CAR,) * 4)).detect(picture(), 0.5)
+
+
+def test_a_crowd_on_the_edges_of_zones_to_ignore_is_measured_so_often_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("blurline.stages.regions.MOST_CUT", 2)
+    options = solid("car", zones=Zones(ignore=(LEFT_HALF,)))
+
+    def cars(*lefts: int) -> dict[str, Detector]:
+        seen = (
+            ("car", 0.9, (left, 80 * i, left + 40, 80 * i + 40)) for i, left in enumerate(lefts)
+        )
+        return {"coco": detector(Eye(tuple(seen)))}
+
+    assert len(ONE_NET.find(Frame(picture()), options, cars(140, 100, 200, 140))) == 3
+    with pytest.raises(TooManyRegionsError):
+        ONE_NET.find(Frame(picture()), options, cars(140, 140, 200, 140))
 
 
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))

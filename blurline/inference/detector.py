@@ -7,12 +7,17 @@ from time import perf_counter
 import numpy as np
 
 from blurline import metrics
+from blurline.errors import TooManyRegionsError
 from blurline.geometry import clip
 from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Engine
 from blurline.inference.heads import Candidates, Head, joined
 from blurline.inference.letterbox import letterbox, pad, scaled
 from blurline.inference.scan import Scan
+
+MOST_CANDIDATES = 1_000_000
+"""Boxes of one picture before those that show the same thing are joined, which takes two seconds
+for so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,9 @@ class Detector:
         Without `scan` the network looks once, at its own `input_size`; one of fixed size always
         does. `scan` and the boxes are about the whole picture, of which `pixels` hold the
         `reduction`-th part of each side.
+
+        Raises:
+            TooManyRegionsError: the network sees more of them than can be told apart.
         """
         found = self._candidates(pixels, threshold, scan or self._one_look, reduction)
         height, width = pixels.shape[:2]
@@ -82,7 +90,11 @@ class Detector:
     def _candidates(
         self, pixels: Pixels, threshold: float, scan: Scan, reduction: int
     ) -> Candidates:
-        """What all passes and tiles show, each object once, in the pixels that are given."""
+        """What all passes and tiles show, each object once, in the pixels that are given.
+
+        Raises:
+            TooManyRegionsError: there are more than `MOST_CANDIDATES`.
+        """
         if self.engine.fixed_size is not None:
             network_input, placement = letterbox(pixels, self.input_size, self.engine.fixed_size)
             found = self._infer(network_input, threshold)
@@ -98,6 +110,8 @@ class Detector:
                 found = self._infer(network_input, threshold)
                 corner = np.array([left - pad_left, top - pad_top] * 2, np.float32)
                 parts.append(replace(found, boxes=(found.boxes + corner) * scale))
+            if sum(len(part.scores) for part in parts) > MOST_CANDIDATES:
+                raise TooManyRegionsError("the picture shows too many things to tell them apart")
         if len(parts) == 1:
             return parts[0].suppressed(self.iou_threshold)
         return joined(parts).suppressed(self.iou_threshold).without_parts()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blurline.geometry import Boxes, Scores, inside_larger, nms
+from blurline.geometry import Boxes, Scores
 from blurline.inference.engine import Outputs
+from blurline.inference.suppression import inside_larger, nms
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,36 @@ def holds(polygon: Polygon, box: FloatBox) -> bool:
     return share_inside(box, polygon) >= WHOLLY
 
 
+def near_an_edge(polygon: Polygon, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Of each box, shape (n, 4), whether an edge of the polygon may run through it.
+
+    All others lie inside or outside as their middles do. An edge misses a box if their bounds do
+    not meet, or if all of the box lies on one side of the edge's line.
+    """
+    start = np.array(polygon, np.float64)
+    end = np.roll(start, -1, axis=0)
+    middles, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    near = np.zeros(len(boxes), np.bool_)
+    for one, other in zip(start, end, strict=True):
+        apart = np.abs(middles - (one + other) / 2) > halves + np.abs(other - one) / 2
+        dx, dy = other - one
+        x, y = (middles - one).T
+        beside = np.abs(dx * y - dy * x) > np.abs(dx) * halves[:, 1] + np.abs(dy) * halves[:, 0]
+        near |= ~(apart.any(axis=1) | beside)
+    return near
+
+
+def points_inside(polygon: Polygon, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Of each point, shape (n, 2), whether it lies inside the polygon."""
+    x, y = points.T
+    inside = np.zeros(len(points), np.bool_)
+    for (x1, y1), (x2, y2) in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        if y1 != y2:
+            crossing = x1 + (y - y1) * (x2 - x1) / (y2 - y1)
+            inside ^= ((y1 <= y) != (y2 <= y)) & (x < crossing)
+    return inside
+
+
 def polygon_mask(polygon: Polygon, box: PixelBox) -> NDArray[np.bool_]:
     """Which pixels of `box` the polygon, in pixels, touches: shape (height, width) of the box.
 

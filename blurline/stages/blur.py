@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from blurline.errors import ModelMissingError, OptionError
+from blurline.errors import ModelMissingError, OptionError, TooManyRegionsError
 from blurline.inference.scan import Scan
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Level, Target
@@ -15,6 +15,9 @@ from blurline.stages.pipeline import Level, Target
 if TYPE_CHECKING:
     from blurline.inference.detector import Detectors
     from blurline.stages.regions import Found
+
+MOST_REGIONS = 50_000
+"""Things to blur in one picture. Each takes a hundred bytes in the record and the certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Blur:
         Raises:
             OptionError: there is no target, so the picture would pass as it is.
             ModelMissingError: a target's network is not among `detectors`.
+            TooManyRegionsError: see `find`.
         """
         from blurline.stages.regions import apply, of_zone
 
@@ -70,6 +74,7 @@ class Blur:
         Raises:
             OptionError: there is no target.
             ModelMissingError: a target's network is not among `detectors`.
+            TooManyRegionsError: it is more than `MOST_REGIONS`.
         """
         from blurline.stages.regions import Found, ignored
 
@@ -81,15 +86,16 @@ class Blur:
             )
             for (model, scan), threshold in self._looks(options, detectors).items()
         }
-        width, height = frame.size
-        return tuple(
+        found = [
             Found(name, detection, levels[name].margin)
             for name, target in wanted.items()
             for detection in seen[target.model, levels[name].scan]
-            if detection.label in target.labels
-            and detection.confidence >= levels[name].threshold
-            and not ignored(detection, options.zones, width, height)
-        )
+            if detection.label in target.labels and detection.confidence >= levels[name].threshold
+        ]
+        if len(found) > MOST_REGIONS:
+            raise TooManyRegionsError(f"the picture shows more than {MOST_REGIONS} things to blur")
+        alone = ignored([one.detection for one in found], options.zones, *frame.size)
+        return tuple(one for one, let in zip(found, alone.tolist(), strict=True) if not let)
 
     def _looks(self, options: Options, detectors: "Detectors") -> dict[tuple[str, Scan], float]:
         """Which network looks how closely, and the least threshold of the targets it looks for.
