@@ -19,6 +19,8 @@ from blurline.errors import SettingsError
 
 ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+
 
 def default_model_dir() -> Path:
     """The user's cache folder by the XDG base directory specification."""
@@ -353,6 +355,13 @@ class Settings(BaseSettings):
         description="Origins whose pages may use the API from a browser, comma-separated, such as "
         "`https://photos.example.org`; `*` for all. Without it none may.",
     )
+    allowed_hosts: str | None = Field(
+        None,
+        description="Names by which the API may be asked (the header `Host`, without a port), "
+        "comma-separated, such as `photos.example.org`, beside those of its own machine. Without "
+        "it, any name where callers are asked who they are or `ACCESS=off`, else none. See "
+        "[access](access.md#browsers).",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe kind of message that is logged."
     )
@@ -391,11 +400,21 @@ class Settings(BaseSettings):
                 "CORS_ORIGINS: an origin is a scheme, a host and perhaps a port, such as "
                 "https://photos.example.org:8443"
             )
+        if not all(map(HOST_NAME.fullmatch, self.hosts)):
+            raise SettingsError(
+                "ALLOWED_HOSTS: a host is a name or an address without scheme and port, such as "
+                "photos.example.org"
+            )
 
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins of `CORS_ORIGINS`."""
         return _parts(self.cors_origins or "")
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of `ALLOWED_HOSTS`, in small letters, addresses without brackets."""
+        return tuple(name.lower().strip("[]") for name in _parts(self.allowed_hosts or ""))
 
     @classmethod
     def settings_customise_sources(

@@ -153,7 +153,7 @@ def answers_of_upload(client: httpx.Client) -> Counter[str]:
 def hang_up_halfway(client: httpx.Client, picture: bytes) -> Counter[str]:
     """Send all but the end of an upload, go away, and say how the service counted that."""
     before, body = answers_of_upload(client), part(picture)
-    head = f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
     head += f"Content-Type: {MULTIPART['Content-Type']}\r\n\r\n"
     address = (client.base_url.host, client.base_url.port)
     with contextlib.closing(socket.create_connection(address)) as caller:

@@ -65,7 +65,7 @@ def connection(client: httpx.Client) -> Iterator[socket.socket]:
 
 
 def head_of(length: int, path: str = "/upload") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {length}"]
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {length}"]
     lines.append(f"Content-Type: {MULTIPART['Content-Type']}")
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -193,7 +193,7 @@ def test_v5_2_1_a_sender_that_announces_less_than_it_sends_gains_nothing(
     assert is_alive(refusing)
 
 
-@pytest.mark.parametrize("sent", [b"", b"PO", b"POST /upload HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("sent", [b"", b"PO", b"POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
 def test_a_sender_that_does_not_finish_its_head_is_left(
     taking: Taking, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
@@ -222,7 +222,7 @@ def test_a_further_request_on_a_connection_has_its_own_time(
     taking: Taking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
-    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with connection(taking.client) as caller:
         for _ in range(3):
             caller.sendall(request)

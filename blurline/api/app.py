@@ -7,8 +7,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from blurline import __version__
 from blurline.api.docs import install_docs
+from blurline.api.door import Door, Visitors
 from blurline.api.envelope import REQUEST_ID, Envelope, LastResort
 from blurline.api.errors import install_error_handlers
+from blurline.api.heads import answer_heads
 from blurline.api.identity import HEADER, REPLAYED
 from blurline.api.openapi import describe_errors_in_our_shape
 from blurline.api.routes.direct import install_direct
@@ -41,15 +43,18 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     app.state.guard = service.guard
     # The last one is the outermost.
     app.add_middleware(LastResort)
-    app.add_middleware(RequestMetrics)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
-            allow_methods=("GET", "POST", "DELETE"),
+            allow_methods=("GET", "HEAD", "POST", "DELETE"),
             allow_headers=("Authorization", REQUEST_ID, HEADER),
             expose_headers=("Retry-After", REQUEST_ID, REPLAYED),
         )
+    hosts = frozenset(settings.hosts)
+    visitors = Visitors(service.guard.admission, hosts, tuple(map(str.lower, settings.origins)))
+    app.add_middleware(Door, visitors=visitors)
+    app.add_middleware(RequestMetrics)
     app.add_middleware(Envelope)
     install_error_handlers(app)
     install_docs(app)
@@ -57,5 +62,6 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
     install_jobs(app, service)
     install_direct(app, service)
     install_vitals(app, service)
+    answer_heads(app)
     describe_errors_in_our_shape(app)
     return app
