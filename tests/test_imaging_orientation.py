@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from blurline.imaging.chunks import riff_chunk
 from blurline.imaging.containers.clean import clean
@@ -61,6 +61,12 @@ def webp(exif: bytes) -> bytes:
     )
 
 
+def tiff_with_xmp() -> bytes:
+    made = TiffImagePlugin.ImageFileDirectory_v2()
+    made[700] = XMP
+    return picture_file(PICTURE, "TIFF", tiffinfo=made)
+
+
 def xmp_text(*, packed: bool = False) -> bytes:
     content = zlib.compress(XMP) if packed else XMP
     return png_chunk(b"iTXt", b"XML:com.adobe.xmp\0" + bytes((packed, 0)) + b"\0\0" + content)
@@ -103,6 +109,7 @@ FILES: dict[str, tuple[Kind, Callable[[], bytes], int]] = {
         lambda: picture_file(PICTURE, "WEBP", lossless=True, xmp=XMP),
         1,
     ),
+    "XMP of a TIFF": (Kind.TIFF, tiff_with_xmp, 1),
     "XMP of an AVIF": (Kind.AVIF, lambda: picture_file(PICTURE, "AVIF", quality=95, xmp=XMP), 1),
     "big-endian EXIF": (
         Kind.JPEG,

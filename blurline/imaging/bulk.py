@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from blurline.errors import PictureError
 from blurline.imaging.kind import Kind
+from blurline.imaging.tiff.directory import SIZES
 
 MAX_SEGMENTS = 1024
 """Segments of a JPEG before its first scan. One holds 64 kB, and XMP of 10 MB is the most seen."""
@@ -30,8 +31,6 @@ _SOS, _EOI = 0xDA, 0xD9
 _SCAN_OR_END = re.compile(rb"\xff[\xd9\xda]")
 _PIXEL_CHUNKS = (b"IDAT", b"fdAT", b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
 _PLACES_OF_PIXELS = (273, 279, 324, 325)  # TIFF 6.0: offsets and sizes of strips and of tiles
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-"""Bytes of a value of each type (TIFF 6.0, section 2)."""
 
 
 def check_bulk(data: bytes, kind: Kind, max_metadata: int, max_scans: int) -> None:
@@ -190,7 +189,7 @@ def _tags(data: bytes) -> Iterator[int]:
                 if number > MAX_STRIPS:
                     raise _too_many(f"TIFF files of more than {MAX_STRIPS} strips or tiles")
             else:
-                yield 12 + min(number * _SIZES.get(kind, 0), len(data))
+                yield 12 + min(number * SIZES.get(kind, 0), len(data))
     except struct.error:
         return
 

@@ -10,6 +10,7 @@ from blurline.imaging.header import Header
 from blurline.imaging.kind import Kind
 from blurline.imaging.pillow import opened
 from blurline.imaging.plain import plain_png
+from blurline.imaging.tiff.samples import read_samples
 
 Pixels = NDArray[np.uint8]
 """A picture of shape (height, width, 3): red, green, blue, 0 to 255, C-contiguous."""
@@ -35,7 +36,12 @@ def decode(data: bytes, header: Header, *, reduction: int = 1) -> Pixels:
     """
     if reduction != 1:
         return _decode_reduced(data, header, reduction)
-    pixels = _decode_jpeg(data) if header.kind is Kind.JPEG else _decode_other(data, header.kind)
+    if header.kind is Kind.TIFF:
+        pixels: Pixels | None = _decode_tiff(data)
+    elif header.kind is Kind.JPEG:
+        pixels = _decode_jpeg(data)
+    else:
+        pixels = _decode_other(data, header.kind)
     if pixels is None:
         pixels = _decode_with_pillow(data, header.kind)
     if pixels.shape != (header.height, header.width, 3):
@@ -90,8 +96,7 @@ def _decode_jpeg(data: bytes, least: tuple[int, int] = (0, 0), reduction: int = 
 def _decode_other(data: bytes, kind: Kind) -> Pixels | None:
     """OpenCV's answer, or None where it has none or one that is not to be trusted.
 
-    It reads no GIF in all its builds, takes damaged TIFF for good and mixes its transparency in,
-    and loses a colour of BMP with bit masks.
+    It reads no GIF in all its builds, and loses a colour of BMP with bit masks.
     """
     if kind not in (Kind.PNG, Kind.WEBP):
         return None
@@ -104,6 +109,15 @@ def _decode_other(data: bytes, kind: Kind) -> Pixels | None:
     except cv2.error:
         return None
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
+
+
+def _decode_tiff(data: bytes) -> Pixels:
+    """The pixels, turned, of 8 bits."""
+    samples = read_samples(data)
+    colours = samples.colours
+    narrow = colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
+    rgb = np.repeat(narrow, 3, axis=2) if narrow.shape[2] == 1 else narrow
+    return turn_upright(rgb, samples.orientation)
 
 
 def _decode_with_pillow(data: bytes, kind: Kind) -> Pixels:

@@ -16,17 +16,25 @@ from blurline.imaging.packed import exif_of_png
 ORIENTATION_TAG = 0x0112  # TIFF 6.0, "Orientation"
 
 
-def read_exif(image: Image.Image, data: bytes, kind: Kind) -> Image.Exif:
-    """The tags of the file in `data`, which `image` was opened from; none where there is no block.
+def read_exif(data: bytes, kind: Kind, image: Image.Image | None) -> Image.Exif:
+    """The tags of the file in `data`; none where there is no block.
+
+    Args:
+        data: the file.
+        kind: its kind.
+        image: the file as Pillow opened it; of PNG and TIFF nothing is asked of it.
 
     Raises:
         Exception: whatever Pillow's parser raises for a damaged block.
     """
     exif = Image.Exif()
-    block = data if kind is Kind.TIFF else image.info.get("exif")
-    if kind is Kind.PNG:
+    if kind is Kind.TIFF:
+        block: object = data  # a block is such a file
+    elif kind is Kind.PNG:
         # Pillow would decode all pixels to see whether a block comes behind them.
         block = exif_of_png(data)
+    else:
+        block = None if image is None else image.info.get("exif")
     if isinstance(block, bytes) and block:
         exif.load(block)
     return exif

@@ -8,10 +8,13 @@ from PIL import Image, UnidentifiedImageError
 
 from blurline.errors import PictureError
 from blurline.imaging.bulk import check_bulk
+from blurline.imaging.camera import raw_name, raw_tiff_name
 from blurline.imaging.exif import orientation_of, read_exif
 from blurline.imaging.frames import is_animated
 from blurline.imaging.kind import Kind
 from blurline.imaging.pillow import opened
+from blurline.imaging.tiff.layout import layout_of
+from blurline.imaging.tiff.page import page_of
 from blurline.settings import Settings
 
 _LET_OUT = (
@@ -89,11 +92,19 @@ def sniff(data: bytes) -> Kind:
     if _is_avif(data):
         return Kind.AVIF
     if known := _unsupported(data):
-        supported = ", ".join(kind.value for kind in Kind)
-        raise PictureError(
-            f"{known} is not supported; send one of: {supported}", code="unsupported_kind"
-        )
+        raise _not_supported(known)
     raise PictureError("the file is not an image", code="not_an_image")
+
+
+def _raw(name: str) -> str:
+    return f"a camera's raw file ({name})"
+
+
+def _not_supported(what: str) -> PictureError:
+    supported = ", ".join(kind.value for kind in Kind)
+    return PictureError(
+        f"{what} is not supported; send one of: {supported}", code="unsupported_kind"
+    )
 
 
 def read_header(data: bytes, limits: Limits) -> Header:
@@ -107,21 +118,38 @@ def read_header(data: bytes, limits: Limits) -> Header:
         raise too_many_bytes(limits)
     kind = sniff(data)
     check_bulk(data, kind, limits.max_metadata, limits.max_scans)
-    try:
-        with opened(data, kind) as image:
-            width, height = image.size
-            _check_size(width, height, kind, limits)
-            orientation = _orientation(image, kind, data)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise PictureError(f"the {kind} file's header is damaged") from error
-    except _LET_OUT as error:
-        raise PictureError(f"the {kind} file's header is damaged") from error
+    width, height, orientation = (
+        _tiff_header(data, limits) if kind is Kind.TIFF else _header(data, kind, limits)
+    )
     if is_animated(data, kind):
         raise PictureError(
             f"the {kind} file holds several frames or pages; send them one by one",
             code="animation",
         )
     return Header(kind, width, height, orientation)
+
+
+def _tiff_header(data: bytes, limits: Limits) -> tuple[int, int, int]:
+    """Upright width and height, and 1: the reader of TIFF turns the pixels itself."""
+    if raw := raw_tiff_name(data):
+        raise _not_supported(_raw(raw))
+    layout = layout_of(page_of(data))
+    width, height = layout.upright_size
+    _check_size(width, height, Kind.TIFF, limits)
+    return width, height, 1
+
+
+def _header(data: bytes, kind: Kind, limits: Limits) -> tuple[int, int, int]:
+    """Width, height and orientation of the pixels as they are stored."""
+    try:
+        with opened(data, kind) as image:
+            width, height = image.size
+            _check_size(width, height, kind, limits)
+            return width, height, _orientation(image, kind, data)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        raise PictureError(f"the {kind} file's header is damaged") from error
+    except _LET_OUT as error:
+        raise PictureError(f"the {kind} file's header is damaged") from error
 
 
 def _check_size(width: int, height: int, kind: Kind, limits: Limits) -> None:
@@ -143,10 +171,8 @@ def _check_size(width: int, height: int, kind: Kind, limits: Limits) -> None:
 
 def _orientation(image: Image.Image, kind: Kind, data: bytes) -> int:
     """EXIF's orientation of how the pixels are stored, 1 where it is missing or out of range."""
-    if kind is Kind.TIFF:
-        return 1  # every reader of TIFF turns the pixels itself, and says their upright size
     with suppress(Exception):  # what Pillow's parser raises for a damaged block has no common base
-        return orientation_of(read_exif(image, data, kind))
+        return orientation_of(read_exif(data, kind, image))
     return 1
 
 
@@ -180,6 +206,8 @@ def _is_avif(data: bytes) -> bool:
 
 def _unsupported(data: bytes) -> str | None:
     """The name of a known kind of picture, film or page that is not read, or None."""
+    if raw := raw_name(data):
+        return _raw(raw)
     if data[4:8] == b"ftyp" and len(data) >= 12:
         brand = data[8:12]
         return "HEIF" if brand in (b"heic", b"heix", b"heif", b"mif1", b"msf1") else "video"
@@ -201,8 +229,6 @@ def _unsupported(data: bytes) -> str | None:
         b"\0\0\0\x0cjP  ": "JPEG 2000",
         b"\xff\x4f\xff\x51": "JPEG 2000",
         b"\x1aE\xdf\xa3": "video",
-        b"FUJIFILMCCD-RAW": "a camera's raw format",
-        b"IIU\0": "a camera's raw format",
         b"qoif": "QOI",
         b"\x76\x2f\x31\x01": "OpenEXR",
     }

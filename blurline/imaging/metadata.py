@@ -14,6 +14,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
+from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from blurline.imaging import ifd, profile
@@ -21,6 +22,8 @@ from blurline.imaging.exif import ORIENTATION_TAG, orientation_of, read_exif
 from blurline.imaging.kind import Kind
 from blurline.imaging.packed import profile_of_png
 from blurline.imaging.pillow import opened
+from blurline.imaging.tiff.directory import ICC
+from blurline.imaging.tiff.page import page_of
 
 EXIF_TAG, GPS_TAG = 0x8769, 0x8825  # EXIF 2.32, 4.6.3: the tags that point to directories
 
@@ -97,9 +100,8 @@ def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
         return Metadata()
     icc, orientation, tags, capture, gps = None, 1, _Tags({}), _Tags({}), _Tags({})
     # What Pillow's parsers raise for damaged metadata has no common base.
-    with suppress(Exception), opened(data, kind) as image:
-        icc = profile_of_png(data) if kind is Kind.PNG else image.info.get("icc_profile")
-        exif = read_exif(image, data, kind)
+    with suppress(Exception):
+        icc, exif = _sources(data, kind)
         orientation, tags = orientation_of(exif), _Tags(exif)
         with suppress(Exception):
             capture = _Tags(exif.get_ifd(EXIF_TAG))
@@ -124,6 +126,15 @@ def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
         ),
         gps=_position(gps),
     )
+
+
+def _sources(data: bytes, kind: Kind) -> tuple[object, Image.Exif]:
+    """The colour profile and the EXIF directories as they stand in the file."""
+    if kind is Kind.TIFF:
+        return page_of(data).content(ICC), read_exif(data, kind, None)
+    with opened(data, kind) as image:
+        icc = profile_of_png(data) if kind is Kind.PNG else image.info.get("icc_profile")
+        return icc, read_exif(data, kind, image)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blurline.imaging.chunks import PNG_SIGNATURE
 from blurline.imaging.containers import png, tiff, webp
 from blurline.imaging.decode import Pixels, turn_upright
 from blurline.imaging.encode import AVIF_SPEED, encode
 from blurline.imaging.kind import Kind
 from blurline.imaging.pillow import opened
 from blurline.imaging.plain import plain_png
+from blurline.imaging.tiff.samples import read_samples
 
 _Samples = NDArray[Any]
 """Samples of 8 or 16 bits, shape (height, width, channels): grey or RGB, then perhaps alpha."""
 
-_BITS_TAG = 258  # TIFF 6.0, "BitsPerSample"
 _PNG_DEPTH = 24  # the place of the bits of a sample in a PNG file
 _PNG_HEADER = 33  # where the header of a PNG file ends
 
@@ -87,12 +86,14 @@ def rewrite(
 
 
 def _read(data: bytes, kind: Kind, orientation: int) -> _Original:
+    if kind is Kind.TIFF:
+        return _read_tiff(data)
     with opened(data, kind) as image:
         is_indexed = image.mode in ("P", "PA")
         is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F"))
         has_alpha = image.has_transparency_data and not image.mode.startswith("I")
         alpha: _Samples | None = None
-        deep = _deep_samples(data, has_alpha=has_alpha) if _is_deep(image, data) else None
+        deep = _deep_samples(data, has_alpha=has_alpha) if _is_deep(data, kind) else None
         if has_alpha and deep is None:
             alpha = np.asarray(image.convert("RGBA").getchannel("A"))[..., None]
     return _Original(
@@ -103,19 +104,32 @@ def _read(data: bytes, kind: Kind, orientation: int) -> _Original:
     )
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
+def _read_tiff(data: bytes) -> _Original:
+    found = read_samples(data)
+    colours, alpha = (
+        None if part is None else turn_upright(part, found.orientation)
+        for part in (found.colours, found.alpha)
+    )
+    deep: _Samples | None = None
+    if colours is not None and colours.dtype == np.uint16:
+        deep = colours if alpha is None else np.concatenate([colours, alpha], axis=2)
+    return _Original(
+        is_grey=found.colours.shape[2] == 1,
+        is_indexed=False,
+        alpha=None if deep is not None else alpha,
+        deep=deep,
+    )
+
+
+def _is_deep(data: bytes, kind: Kind) -> bool:
     """Whether OpenCV is to read the samples, since Pillow makes 8 bits of some files of 16."""
-    if image.format == "PNG":
-        return data[_PNG_DEPTH] == 16 and png.is_whole(data)
-    if image.format != "TIFF" or image.mode == "CMYK":
-        return False
-    return set(image.tag_v2.get(_BITS_TAG, ())) == {16}  # type: ignore[attr-defined]
+    return kind is Kind.PNG and data[_PNG_DEPTH] == 16 and png.is_whole(data)
 
 
 def _deep_samples(data: bytes, *, has_alpha: bool) -> _Samples | None:
-    """Samples of 16 bits as OpenCV reads them; None where it has none or others."""
+    """Samples of 16 bits of a PNG as OpenCV reads them; None where it has none or others."""
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    plain = plain_png(data) if data.startswith(PNG_SIGNATURE) else data
+    plain = plain_png(data)
     if plain is None:
         return None
     try:

@@ -1,0 +1,1 @@
+"""TIFF files: their directories, which of them is the picture, and its samples."""
