@@ -1,13 +1,17 @@
 """From the bytes of a picture file to upright RGB pixels."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from blurline.errors import PictureError
+from blurline.imaging.deep import png_colours
 from blurline.imaging.header import Header
 from blurline.imaging.kind import Kind
+from blurline.imaging.levels import Levels, levels_of
 from blurline.imaging.pillow import opened
 from blurline.imaging.plain import plain_png
 from blurline.imaging.tiff.samples import read_samples
@@ -20,10 +24,13 @@ HALF = 2
 """The reduction at which large JPEGs are read."""
 
 
-def decode(data: bytes, header: Header, *, reduction: int = 1) -> Pixels:
+def decode(
+    data: bytes, header: Header, *, reduction: int = 1, levels: Levels | None = None
+) -> Pixels:
     """The pixels of the picture in `data`, turned upright, transparency dropped.
 
-    Of an animation the first frame is read. Samples of 16 bits become 8, other colour spaces RGB.
+    Of an animation the first frame is read. Samples of 16 bits become 8, from black to white where
+    they keep to less than half of the tones (or by `levels`, if given), other colour spaces RGB.
     Transparency is dropped rather than blended, so that what detectors see is all that is there.
 
     With a `reduction` of 2 each pixel is the mean of two by two, and libjpeg-turbo computes no more
@@ -37,7 +44,7 @@ def decode(data: bytes, header: Header, *, reduction: int = 1) -> Pixels:
     if reduction != 1:
         return _decode_reduced(data, header, reduction)
     if header.kind is Kind.TIFF:
-        pixels: Pixels | None = _decode_tiff(data)
+        pixels: Pixels | None = _decode_tiff(data, levels)
     elif header.kind is Kind.JPEG:
         pixels = _decode_jpeg(data)
     else:
@@ -46,6 +53,8 @@ def decode(data: bytes, header: Header, *, reduction: int = 1) -> Pixels:
         pixels = _decode_with_pillow(data, header.kind)
     if pixels.shape != (header.height, header.width, 3):
         raise PictureError("the file's header and pixels disagree", code="corrupt_image")
+    if header.kind is Kind.PNG and (colours := png_colours(data)) is not None:
+        pixels = _narrowed(colours, levels)
     return turn_upright(pixels, header.orientation)
 
 
@@ -111,13 +120,18 @@ def _decode_other(data: bytes, kind: Kind) -> Pixels | None:
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
 
 
-def _decode_tiff(data: bytes) -> Pixels:
+def _decode_tiff(data: bytes, levels: Levels | None) -> Pixels:
     """The pixels, turned, of 8 bits."""
     samples = read_samples(data)
-    colours = samples.colours
-    narrow = colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
-    rgb = np.repeat(narrow, 3, axis=2) if narrow.shape[2] == 1 else narrow
-    return turn_upright(rgb, samples.orientation)
+    return turn_upright(_narrowed(samples.colours, levels), samples.orientation)
+
+
+def _narrowed(colours: NDArray[Any], levels: Levels | None) -> Pixels:
+    """Grey or RGB of 8 or 16 bits as RGB of 8, by the levels or by its own."""
+    narrow = colours
+    if colours.dtype == np.uint16:
+        narrow = (levels or levels_of(colours)).narrowed(colours)
+    return np.repeat(narrow, 3, axis=2) if narrow.shape[2] == 1 else narrow
 
 
 def _decode_with_pillow(data: bytes, kind: Kind) -> Pixels:

@@ -13,16 +13,16 @@ from PIL import Image
 
 from blurline.imaging.containers import png, tiff, webp
 from blurline.imaging.decode import Pixels, turn_upright
+from blurline.imaging.deep import colours_of, deep_samples
 from blurline.imaging.encode import AVIF_SPEED, encode
 from blurline.imaging.kind import Kind
+from blurline.imaging.levels import levels_of
 from blurline.imaging.pillow import opened
-from blurline.imaging.plain import plain_png
 from blurline.imaging.tiff.samples import read_samples
 
 _Samples = NDArray[Any]
 """Samples of 8 or 16 bits, shape (height, width, channels): grey or RGB, then perhaps alpha."""
 
-_PNG_DEPTH = 24  # the place of the bits of a sample in a PNG file
 _PNG_HEADER = 33  # where the header of a PNG file ends
 
 
@@ -93,7 +93,7 @@ def _read(data: bytes, kind: Kind, orientation: int) -> _Original:
         is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F"))
         has_alpha = image.has_transparency_data and not image.mode.startswith("I")
         alpha: _Samples | None = None
-        deep = _deep_samples(data, has_alpha=has_alpha) if _is_deep(data, kind) else None
+        deep = deep_samples(image, data)
         if has_alpha and deep is None:
             alpha = np.asarray(image.convert("RGBA").getchannel("A"))[..., None]
     return _Original(
@@ -121,39 +121,16 @@ def _read_tiff(data: bytes) -> _Original:
     )
 
 
-def _is_deep(data: bytes, kind: Kind) -> bool:
-    """Whether OpenCV is to read the samples, since Pillow makes 8 bits of some files of 16."""
-    return kind is Kind.PNG and data[_PNG_DEPTH] == 16 and png.is_whole(data)
-
-
-def _deep_samples(data: bytes, *, has_alpha: bool) -> _Samples | None:
-    """Samples of 16 bits of a PNG as OpenCV reads them; None where it has none or others."""
-    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    plain = plain_png(data)
-    if plain is None:
-        return None
-    try:
-        samples = cv2.imdecode(np.frombuffer(plain, np.uint8), flags)
-    except cv2.error:
-        return None
-    if samples is None or samples.dtype != np.uint16:
-        return None
-    if samples.ndim == 2:
-        samples = samples[..., None]
-    order = {(1, False): [0], (3, False): [2, 1, 0], (4, True): [2, 1, 0, 3]}
-    chosen = order.get((samples.shape[2], has_alpha))
-    return None if chosen is None else np.asarray(samples[..., chosen])
-
-
 def _merged(original: _Original, redacted: Pixels, hidden: NDArray[np.bool_]) -> _Samples:
     """The samples to write: those of `redacted`, with what of the original may stay."""
     is_grey = bool((redacted[..., :1] == redacted[..., 1:]).all())
     deep, alpha = original.deep, original.alpha
     if deep is not None:
-        fine, alpha = deep[..., :3], deep[..., 3:]
+        fine, alpha = colours_of(deep), deep[..., 3:]
+        levels = levels_of(fine)
         shown = redacted[..., :1] if is_grey and fine.shape[2] == 1 else redacted
-        same = (fine >> 8 == shown).all(axis=2) & ~hidden
-        colours: _Samples = np.where(same[..., None], fine, shown.astype(np.uint16) * 257)
+        same = (levels.narrowed(fine) == shown).all(axis=2) & ~hidden
+        colours: _Samples = np.where(same[..., None], fine, levels.widened(shown))
     else:
         colours = redacted[..., :1] if is_grey and original.is_grey else redacted
     if alpha is None:

@@ -71,18 +71,22 @@ class Blur:
     def find(self, frame: Frame, options: Options, detectors: "Detectors") -> "tuple[Found, ...]":
         """What the networks see of the targets asked for, but for what the zones leave alone.
 
+        They see the picture as bright as a viewer can make it: see `stretched`.
+
         Raises:
             OptionError: there is no target.
             ModelMissingError: a target's network is not among `detectors`.
             TooManyRegionsError: it is more than `MOST_REGIONS`.
         """
+        from blurline.imaging.levels import stretched
         from blurline.stages.regions import Found, ignored
 
         wanted = {name: self.targets[name] for name in options.targets}
         levels = {name: _level(name, target, options) for name, target in wanted.items()}
+        shown = stretched(frame.pixels)
         seen = {
             (model, scan): detectors[model].detect(
-                frame.pixels, threshold, scan, reduction=frame.reduction
+                shown, threshold, scan, reduction=frame.reduction
             )
             for (model, scan), threshold in self._looks(options, detectors).items()
         }

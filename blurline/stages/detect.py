@@ -37,8 +37,10 @@ class Detect:
 
     def run(self, frame: Frame, options: Options, detectors: "Detectors") -> Frame:
         """The frame with its objects listed; the pixels stay as they are."""
+        from blurline.imaging.levels import stretched
+
         detections = detectors[self.model].detect(
-            frame.pixels, self.threshold, reduction=frame.reduction
+            stretched(frame.pixels), self.threshold, reduction=frame.reduction
         )
         return replace(frame, detections=detections)
 

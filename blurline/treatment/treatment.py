@@ -9,6 +9,7 @@ from time import perf_counter
 from blurline import metrics, tracing
 from blurline.errors import BlurlineError, LeakSuspectedError
 from blurline.imaging.decode import decode
+from blurline.imaging.deep import file_levels
 from blurline.imaging.header import Header, Limits, read_header
 from blurline.inference.detector import Detectors
 from blurline.redaction.styles import Style
@@ -110,21 +111,27 @@ class Treatment:
         treated = self._written(data, header, frame, options, watch)
         if _CHANCE.random() >= self.second_looks:
             return treated
-        outcome, news = SecondLook.PASSED, self._look(treated, blurs, options)
+        outcome, news = SecondLook.PASSED, self._look(data, treated, blurs, options)
         if news:
             frame = replace(treated.frame, redactions=(*frame.redactions, *news))
             for redaction in news:
                 apply(redaction, frame, options.style)
             treated = self._written(data, header, frame, options, watch)
             outcome = SecondLook.MENDED
-            if self._look(treated, blurs, options, certain=True):
+            if self._look(data, treated, blurs, options, certain=True):
                 metrics.LEAKS.inc()
                 raise LeakSuspectedError("the redacted picture still shows what it should not")
         watch.lap("second look")
         return replace(treated, second_look=outcome, seconds=dict(watch.seconds))
 
     def _look(
-        self, treated: Treated, blurs: list[Blur], options: Options, *, certain: bool = False
+        self,
+        original: bytes,
+        treated: Treated,
+        blurs: list[Blur],
+        options: Options,
+        *,
+        certain: bool = False,
     ) -> tuple[Redaction, ...]:
         """What has to be redacted beside what is; the file is read as anybody would read it.
 
@@ -137,7 +144,9 @@ class Treatment:
         reduction = treated.frame.reduction
         try:
             header = read_header(treated.picture, limits)
-            pixels = decode(treated.picture, header, reduction=reduction)
+            # Its own may be others, since what was brightest may be redacted.
+            levels = file_levels(original, treated.header.kind)
+            pixels = decode(treated.picture, header, reduction=reduction, levels=levels)
         except BlurlineError as error:
             metrics.LEAKS.inc()
             raise LeakSuspectedError("the redacted file can't be read again") from error
