@@ -8,6 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from blurline import __version__
 from blurline.api.docs import install_docs
 from blurline.api.door import Door, Visitors
+from blurline.api.download import CONDITIONS, DESCRIBING
 from blurline.api.envelope import REQUEST_ID, Envelope, LastResort
 from blurline.api.errors import install_error_handlers
 from blurline.api.heads import answer_heads
@@ -48,8 +49,8 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=("GET", "HEAD", "POST", "DELETE"),
-            allow_headers=("Authorization", REQUEST_ID, HEADER),
-            expose_headers=("Retry-After", REQUEST_ID, REPLAYED),
+            allow_headers=("Authorization", "Range", REQUEST_ID, HEADER, *CONDITIONS),
+            expose_headers=("Retry-After", REQUEST_ID, REPLAYED, *DESCRIBING),
         )
     hosts = frozenset(settings.hosts)
     visitors = Visitors(service.guard.admission, hosts, tuple(map(str.lower, settings.origins)))

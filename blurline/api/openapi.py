@@ -1,6 +1,6 @@
 """The API's description of itself, where FastAPI can't know it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -50,6 +50,17 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def guarded(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route that asks who calls: those of every such route, and these."""
     return errors(*sorted({*statuses, 401, 403, 429, 503}))
+
+
+def in_part(content_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
+    """The answers of a route that hands out a file, whole, in part, or to who has it already."""
+    content: dict[str, Any] = {content_type: {} for content_type in content_types}
+    return {
+        200: {"content": content},
+        206: {"content": content, "description": "The bytes that `Range` asks for"},
+        304: {"description": "It is the one that `If-None-Match` names"},
+        **errors(412, 416),
+    }
 
 
 def form_schema(

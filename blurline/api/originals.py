@@ -1,6 +1,7 @@
 """Handing out originals, each time with a line in the audit trail."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from blurline.access.caller import Caller
 from blurline.api.deletion import ACTOR
@@ -12,15 +13,19 @@ from blurline.jobs.records import Records
 from blurline.storage.sealing import OriginalUnreadableError
 from blurline.storage.vault import OriginalsVault
 
+IN_MEMORY = 4
+"""Originals that one process hands out at a time: each is decrypted as a whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class OriginalDesk:
-    """Gives originals to those who may see them."""
+    """Gives originals to those who may see them; `places` is for those that are handed out."""
 
     reports: Reports
     records: Records
     originals: OriginalsVault
     trail: AuditTrail
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_MEMORY))
 
     def read(self, job_id: str, caller: Caller) -> tuple[bytes, Kind]:
         """The job's original and its kind, once the trail says who has read it.

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 from blurline import metrics
 from blurline.errors import SettingsError, StoreUnavailableError
 from blurline.files import FILE_MODE, OTHERS, private_folder, shut
 from blurline.settings import Settings
+from blurline.storage.store import Seen
 
 # A worker's job is retried by the queue and a client's upload by the client, so the store itself
 # gives up soon instead of holding a thread for minutes.
@@ -30,6 +31,14 @@ STAGED = re.compile(r".+#\d+")
 
 LISTED = 1000
 """Names that one request lists; S3 gives no more."""
+
+PLAIN_ANSWERS = (
+    NotFoundError,
+    AlreadyExistsError,
+    PreconditionError,
+    FileNotFoundError,
+    FileExistsError,
+)
 
 T = TypeVar("T")
 
@@ -52,6 +61,23 @@ class ObstoreStore:
             if "NoSuchBucket" in str(error):
                 raise _unavailable("there is no bucket of that name") from error
             return None
+
+    def look(self, key: str) -> Seen | None:
+        """See `Store.look`. A server does not say whether it is the bucket that is missing."""
+        try:
+            found = self._ask(lambda: obstore.head(self._store, key))
+        except (NotFoundError, FileNotFoundError):
+            return None
+        return Seen(found["size"], found["e_tag"] or "")
+
+    def part(self, key: str, seen: Seen, start: int, end: int) -> bytes | None:
+        """See `Store.part`. Each is a request of its own, so a slow reader holds none."""
+        options: Any = {"range": (start, end), "if_match": seen.version or None}
+        try:
+            got = self._ask(lambda: obstore.get(self._store, key, options=options).bytes())
+        except (NotFoundError, FileNotFoundError, PreconditionError):
+            return None
+        return bytes(got)
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         """See `Store.put`."""
@@ -107,7 +133,7 @@ class ObstoreStore:
         """The call's answer; what is no plain answer means that the store is out of order."""
         try:
             return call()
-        except (NotFoundError, AlreadyExistsError, FileNotFoundError, FileExistsError):
+        except PLAIN_ANSWERS:
             raise
         except (BaseError, OSError) as error:
             raise _unavailable("the object store does not answer as it should") from error

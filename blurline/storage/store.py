@@ -1,8 +1,17 @@
 """The border to whatever keeps objects."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object when it was looked at: how many bytes, and a text that no other writing has."""
+
+    size: int
+    version: str
 
 
 class Store(Protocol):
@@ -13,6 +22,15 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """The object's bytes, or None if there is none of that name."""
+
+    def look(self, key: str) -> Seen | None:
+        """What there is to be known without its bytes, or None if there is none of that name."""
+
+    def part(self, key: str, seen: Seen, start: int, end: int) -> bytes | None:
+        """Its bytes from `start` up to `end`, of which there is at least one.
+
+        None if it is gone, or another one than was seen.
+        """
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         """Write the object, in place of one that is there."""

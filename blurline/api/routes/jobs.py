@@ -1,10 +1,11 @@
 """Routes of one job or batch: how it goes, what came of it, what was sent, and its end."""
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
 from blurline.api.access import Deleter, OriginalReader, Reader
+from blurline.api.download import Rationed, called, hand_out, in_memory, in_store
 from blurline.api.errors import RequestError
-from blurline.api.openapi import guarded
+from blurline.api.openapi import guarded, in_part
 from blurline.api.reports import checked_id
 from blurline.api.schemas import BatchProgress, StatusAnswer
 from blurline.api.service import Service
@@ -38,32 +39,34 @@ def install_jobs(app: FastAPI, service: Service) -> None:
         tags=["pictures"],
         summary="The blurred picture",
         response_class=Response,
-        responses={
-            200: {"content": {kind.written.content_type: {} for kind in Kind}},
-            **guarded(404, 409),
-        },
+        description="Its `ETag` stands for its bytes, so that it can be kept, asked for in part "
+        "(`Range`), and gone on with where it broke off. It is sent as fast as it is read.",
+        responses={**in_part(kind.written.content_type for kind in Kind), **guarded(404, 409)},
     )
-    def result(job_id: str, caller: Reader) -> Response:
+    def result(job_id: str, request: Request, caller: Reader) -> Response:
         record = service.reports.record(job_id, caller)
-        picture = service.store.get(keys.processed(record.job_id, record.kind))
+        key, kind = keys.processed(record.job_id, record.kind), record.kind.written
+        name = called(record.filename, kind.extension)
+        picture = in_store(service.store, key, kind.content_type, name)
         if picture is None:
             raise RequestError("the picture is not in the store any more", code="not_found")
-        return Response(picture, media_type=record.kind.written.content_type)
+        return hand_out(request, picture)
 
     @app.get(
         "/certificate/{job_id}",
         tags=["pictures"],
         summary="The signed certificate of the blurred picture",
         response_class=Response,
-        responses={200: {"content": {"application/json": {}}}, **guarded(404, 409)},
+        responses={**in_part(["application/json"]), **guarded(404, 409)},
     )
-    def certificate(job_id: str, caller: Reader) -> Response:
+    def certificate(job_id: str, request: Request, caller: Reader) -> Response:
         record = service.reports.record(job_id, caller)
         # The bytes as they were signed: any other spelling of the same JSON would not verify.
         content = service.store.get(keys.certificate(record.job_id))
         if content is None:
             raise RequestError("the certificate is not in the store any more", code="not_found")
-        return Response(content, media_type="application/json")
+        name = called(record.filename, "certificate.json")
+        return hand_out(request, in_memory(content, "application/json", name))
 
     _install_audited(app, service)
 
@@ -76,14 +79,18 @@ def _install_audited(app: FastAPI, service: Service) -> None:
         tags=["pictures"],
         summary="The picture as it was sent; each time is noted in the audit trail",
         description="Only for callers with the scope `read:original`, which no other one includes. "
-        "While the service asks nobody who they are, it answers 403.",
+        "While the service asks nobody who they are, it answers 403. It is decrypted as a "
+        "whole, also for a part of it, so only a few are handed out at a time.",
         response_class=Response,
-        responses={200: {"content": {kind.content_type: {} for kind in Kind}}, **guarded(404)},
+        responses={**in_part(kind.content_type for kind in Kind), **guarded(404)},
     )
-    def original(job_id: str, caller: OriginalReader) -> Response:
-        picture, kind = service.originals.read(job_id, caller)
-        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-        return Response(picture, media_type=kind.content_type, headers=headers)
+    def original(job_id: str, request: Request, caller: OriginalReader) -> Response:
+        def read() -> Response:
+            picture, kind = service.originals.read(job_id, caller)
+            content = in_memory(picture, kind.content_type, f"{job_id.lower()}.{kind.extension}")
+            return hand_out(request, content, "no-store")
+
+        return Rationed(service.originals.places, read)
 
     @app.delete(
         "/jobs/{job_id}",
