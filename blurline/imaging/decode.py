@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from blurline.errors import PictureError
 from blurline.imaging.deep import png_colours
+from blurline.imaging.ending import with_end
 from blurline.imaging.header import Header
 from blurline.imaging.kind import Kind
 from blurline.imaging.levels import Levels, levels_of
@@ -41,6 +42,8 @@ def decode(
         PictureError: `corrupt_image`, also when the pixels are not as many as the header said;
             `not_reducible`, only the whole of this picture can be read.
     """
+    if header.kind is Kind.JPEG:
+        data = with_end(data)
     if reduction != 1:
         return _decode_reduced(data, header, reduction)
     if header.kind is Kind.TIFF:

@@ -7,6 +7,7 @@ decided as libjpeg does, whose decoder the pixels come from.
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,7 +31,7 @@ _ZIGZAG = sorted(
 
 _DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD
 _APP0, _APP14 = 0xE0, 0xEE
-_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_BASELINE, _EXTENDED, _PROGRESSIVE, _PROGRESSIVE_ARITHMETIC = 0xC0, 0xC1, 0xC2, 0xCA
 _JPG, _DAC = 0xC8, 0xCC
 _FRAMES = set(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC}
 
@@ -181,8 +182,57 @@ def read_frame(data: bytes) -> JpegFrame:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Scans:
+    """The scans of a JPEG: where the first one's header ends, and whether they bring every
+    coefficient of every component in full."""
+
+    start: int
+    are_all: bool
+
+
+def scans_of(data: bytes) -> Scans:
+    """The scans of the JPEG in `data`, which may lack the mark of its end.
+
+    Raises:
+        JpegError: it has no frame or no scan, or is no JPEG.
+    """
+    missing: dict[int, dict[int, int]] = {}
+    start, progressive = 0, False
+    with suppress(JpegError):  # which is what the end without a mark is
+        for marker, content, place in _placed_segments(data):
+            if marker in _FRAMES and len(content) >= 6 and not missing:
+                progressive = marker in (_PROGRESSIVE, _PROGRESSIVE_ARITHMETIC)
+                missing = {name: dict.fromkeys(range(64), 1) for name in content[6::3]}
+            elif marker == _SOS:
+                start = start or place
+                _take_scan(content, missing, progressive=progressive)
+    if not (missing and start):
+        raise JpegError("the JPEG has no scan")
+    return Scans(start, not any(any(bits.values()) for bits in missing.values()))
+
+
+def _take_scan(content: bytes, missing: dict[int, dict[int, int]], *, progressive: bool) -> None:
+    """Take what a scan brings from the lowest bits that the coefficients of each component lack:
+    those of a band, down to a bit in progressive files, all of them in others (T.81, G.1.1.1)."""
+    count = content[0] if content else 0
+    if len(content) != 4 + 2 * count:
+        return
+    first, last, precision = content[-3:]
+    band = range(first, min(last, 63) + 1) if progressive else range(64)
+    for name in content[1 : 1 + 2 * count : 2]:
+        for place in band:
+            missing.get(name, {})[place] = precision & 15 if progressive else 0
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and content of each segment up to the end of the image; coded data is left out."""
+    for marker, content, _ in _placed_segments(data):
+        yield marker, content
+
+
+def _placed_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """The same, and where each segment ends."""
     if not data.startswith(bytes((0xFF, _SOI))):
         raise JpegError("the file is no JPEG")
     marker, place = _SOI, 2
@@ -195,8 +245,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         length = int.from_bytes(data[place : place + 2], "big")
         if length < 2 or place + length > len(data):
             break
-        yield marker, data[place + 2 : place + length]
-        place += length
+        content, place = data[place + 2 : place + length], place + length
+        yield marker, content, place
     raise JpegError("the JPEG's segments are damaged")
 
 

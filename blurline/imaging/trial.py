@@ -13,6 +13,7 @@ from pathlib import Path
 
 from blurline.errors import PictureError
 from blurline.imaging.decode import HALF, decode
+from blurline.imaging.ending import with_end
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.jpeg import JpegError
 from blurline.imaging.kind import Kind
@@ -65,7 +66,7 @@ def read_like_a_worker(data: bytes, limits: Limits) -> None:
     with suppress(PictureError):  # a worker reads the whole where it can't read half
         decode(data, header, reduction=HALF)
     if turbojpeg is not None:
-        turbojpeg.transcode(data, _nothing, progressive=False)
+        turbojpeg.transcode(with_end(data), _nothing, progressive=False)
 
 
 def _nothing(component: int, row: int, blocks: Blocks) -> None:

@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from blurline.imaging.decode import Pixels
+from blurline.imaging.ending import with_end
 from blurline.imaging.jpeg import BLOCK, Colours, JpegError, JpegFrame, read_frame
 from blurline.imaging.turbojpeg import MOST, Blocks, library
 from blurline.redaction.styles import PixelBox
@@ -75,6 +76,7 @@ def redact_jpeg(
     codec = library()
     if codec is None:
         raise JpegError("there is no TurboJPEG library")
+    data = with_end(data)
     frame = read_frame(data)
     picture = _stored(pixels, orientation)
     if frame.precision != 8:
