@@ -9,13 +9,13 @@ OTHERS = 0o077
 """What group and everybody may do with a file (`man 2 chmod`)."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, prefix: str = ".") -> None:
     """Write the file, and its folder if need be; nobody ever sees half of it.
 
-    Who may read it is what the umask of the process says, as of any file that a user makes.
+    A process that is killed leaves a file whose name begins with `prefix` beside it. Who may read it is what the umask of the process says, as of any file that a user makes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{token_hex(8)}")
+    half = path.with_name(f"{prefix}{token_hex(8)}")
     try:
         # The kernel applies the umask. To ask for it is to change it, for all threads.
         with half.open("xb") as file:

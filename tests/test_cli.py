@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,28 @@ def test_help_tells_of_every_option_and_command(cli: Cli, words: tuple[str, ...]
         assert parameter.help, parameter.name
         assert " ".join(parameter.help.split()[:3]) in end.out
         assert all(flag in end.out for flag in parameter.opts)
+
+
+@pytest.mark.parametrize("width", [80, 60])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_breaks_its_lines_only_where_the_terminal_ends(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    out = cli(*words, "--help").out
+
+    assert all(len(line) <= width for line in out.splitlines())
+    told = re.split(r"\n\s*\n", out.partition("╭")[0].rstrip())[1:]
+    assert [" ".join(paragraph.split()) for paragraph in told] == [
+        " ".join(paragraph.split()) for paragraph in COMMANDS[words].help.split("\n\n")
+    ]
+    for paragraph in told:
+        lines = [line.strip() for line in paragraph.splitlines()]
+        for line, following in pairwise(lines):
+            # One space on either side, and the word that begins the next line does not fit.
+            assert len(line) + 1 + len(following.split()[0]) > width - 2, line
+        assert len(lines) == 1 or not lines[0].startswith("blurline ")
 
 
 def test_the_help_of_redact_shows_how_it_is_called(cli: Cli) -> None:

@@ -48,7 +48,7 @@ def verify_trail(
     can. Prints one line for each finding. Exit status 0: valid; 1: broken, a receipt's line is
     missing, or a receipt is not what the key signed; 2: there is nothing that could be checked.
 
-        blurline audit verify --receipt receipt.json --key signing.pub.pem
+        blurline audit verify --receipt receipt.json --key pub.pem
     """
     settings = load_settings(data_dir=data_dir)
     proved, findings = _receipts(receipt or [], key, settings)

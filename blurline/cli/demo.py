@@ -21,8 +21,8 @@ from rich.table import Table
 from blurline.access.admission import SETTINGS as ACCESS_SETTINGS
 from blurline.cli.contact_sheet import contact_sheet
 from blurline.cli.models import pull_missing
-from blurline.cli.pictures import pictures_in
 from blurline.cli.start import check_defaults, pipelines_of, settings_of, treat_stop_as_interrupt
+from blurline.cli.walk import pictures_in
 from blurline.configfile import CONFIG_VARIABLE
 from blurline.models.wheels import WheelMember
 from blurline.settings import Settings

@@ -100,7 +100,7 @@ def evaluate(
     Prints for each set how many of its labels are redacted, by their size, and how much else is.
     For sets with COCO labels it measures the detection network as well.
 
-        blurline evaluate faces/ plates/ --quality all --json report.json
+        blurline evaluate faces/ plates/ --json report.json
     """
     request = Request(
         sets=sets,

@@ -88,7 +88,7 @@ def new(
 
     A service that runs knows the key at once. A second key of one name belongs to the same caller.
 
-        blurline keys new camera-7 --scopes submit,read --file api.keys
+        blurline keys new camera-7 --scopes submit,read
     """
     path = file or load_settings().api_keys_file
     if path is None:

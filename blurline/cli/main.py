@@ -11,6 +11,7 @@ from blurline.cli import keys
 from blurline.cli.audit import audit_app
 from blurline.cli.demo import demo
 from blurline.cli.evaluate import evaluate
+from blurline.cli.help import reflow
 from blurline.cli.models import models_app
 from blurline.cli.reconcile import reconcile
 from blurline.cli.redact import redact
@@ -30,6 +31,7 @@ for command in (redact, verify, reconcile, evaluate, up, worker, demo):
 app.add_typer(models_app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit_app, name="audit")
+reflow(app)
 
 
 def main() -> None:

@@ -1,27 +1,30 @@
 """`blurline redact`: pictures from a folder into a folder, without a server."""
 
 import json
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from pydantic import TypeAdapter
 
 from blurline.cli.models import pull_missing
-from blurline.cli.pictures import pictures_in, with_results
-from blurline.cli.progress import progress_bar
-from blurline.cli.redactor import Redactor, outcomes
+from blurline.cli.redactor import Redactor
+from blurline.cli.series import redact_all, series_of
 from blurline.cli.start import Pipelines, pipelines_of, settings_of
 from blurline.errors import OptionError
 from blurline.imaging.header import limits_of
-from blurline.imaging.kind import Kind
+from blurline.inference.detector import Detectors
 from blurline.machine import usable_cores
 from blurline.models.load import load_detectors
 from blurline.queue.service import inference
 from blurline.settings import Settings
+from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, default_text, options_of
+from blurline.stages.pipeline import Pipeline
 from blurline.treatment.treatment import Treatment
+
+_OPTIONS = TypeAdapter(Options)
 
 
 def redact(
@@ -86,21 +89,30 @@ def redact(
     again: Annotated[
         bool, typer.Option("--again", help="Also do pictures whose result is there already.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write over files that are no results of blurline, too."),
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Pictures at a time. Default: two a core.")
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Name the files that are left out, and why.")
+    ] = False,
 ) -> None:
     """Blur pictures without a server.
 
-    Prints one line of JSON a picture: what was blurred and what was seen, or why it failed. Results
-    that are there already are left alone, so an interrupted run goes on where it stopped; with
-    other options than before, use --again.
+    Prints one line of JSON a picture: what was blurred and what was seen, or why it failed. What
+    lies in a folder counts by its content. A result that is there already, of the same picture with
+    the same options and networks, is left alone, so an interrupted run goes on where it stopped.
+    Exit status 0: all is done; 1: something failed, and the rest is done; 2: nothing was begun, or
+    there can be no more results; 130: stopped by Ctrl+C.
 
         blurline redact street.jpg blurred.jpg
 
-        blurline redact photos/ blurred/ --targets face,car,person > found.jsonl
+        blurline redact photos/ out/ --targets face,car
 
-        blurline redact camera7/ blurred/ --quality thorough --ignore-zones @hoarding.json
+        blurline redact cam7/ out/ --ignore-zones @hoarding.json
     """
     text = OptionText(
         targets=targets,
@@ -115,71 +127,39 @@ def redact(
     settings = settings_of(default_pipeline=pipeline, worker_threads=threads)
     pipelines = pipelines_of(context, settings)
     pull_missing(settings, pipelines)
-    failed = _redact_all(source, target, text, settings, pipelines, again=again)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _redact_all(
-    source: Path,
-    target: Path,
-    text: OptionText,
-    settings: Settings,
-    pipelines: Pipelines,
-    *,
-    again: bool,
-) -> int:
-    """Redact one picture or a folder of them; JSON lines on standard output, progress beside it.
-
-    Returns:
-        How many pictures failed; each of them has its line too, and the others are done.
-
-    Raises:
-        BlurlineError: nothing was begun: an option, a network or the source is not right.
-    """
-    files = pictures_in(source)
-    pairs = with_results(files, source, target)
-    if {file.resolve() for file in files} & {result.resolve() for _, result in pairs}:
-        raise OptionError("the results would overwrite the pictures: name another folder")
-    if any(result.suffix.lower() == f".{Kind.GIF.extension}" for _, result in pairs):
-        raise OptionError("results are not written as GIF: give the result's name another ending")
-    if source.is_dir() and target.exists() and not target.is_dir():
-        raise OptionError(f"{target} is a file: name a folder for the results")
-    redactor = _redactor(text, settings, pipelines)
-    waiting = [pair for pair in pairs if again or not pair[1].exists()]
-    console = Console(stderr=True)
-    if len(waiting) < len(pairs):
-        console.print(
-            f"results that are there already: {len(pairs) - len(waiting)} (--again redoes them)"
-        )
-    threads = settings.worker_threads or 2 * usable_cores()
-    failed = 0
-    with progress_bar(console) as progress:
-        task = progress.add_task("redacting", total=len(waiting))
-        for line in outcomes(redactor, waiting, threads):
-            failed += "error" in line
-            sys.stdout.write(json.dumps(line) + "\n")
-            sys.stdout.flush()
-            progress.advance(task)
-    console.print(f"redacted: {len(waiting) - failed}, failed: {failed}")
-    return failed
+    series = series_of(source, target, lambda kind: kind.written)
+    redactor = replace(_redactor(text, settings, pipelines), again=again, force=force)
+    most = settings.worker_threads or 2 * usable_cores()
+    if status := redact_all(series, redactor, most, verbose=verbose):
+        raise typer.Exit(status)
 
 
 def _redactor(text: OptionText, settings: Settings, pipelines: Pipelines) -> Redactor:
+    """What treats each picture.
+
+    Raises:
+        BlurlineError: an option or a network is not right.
+    """
     pipeline = pipelines.get(settings.default_pipeline)
     if pipeline is None:
         raise OptionError(f"pipeline must be one of {', '.join(pipelines)}")
     options = options_of(text, default_text(settings, pipeline.targets), pipeline.targets)
+    detectors = load_detectors(sorted(pipeline.needed_models(options)), inference(settings))
+    quality = settings.jpeg_quality
     return Redactor(
         pipeline=pipeline,
         options=options,
-        treatment=Treatment(
-            load_detectors(sorted(pipeline.needed_models(options)), inference(settings)),
-            limits_of(settings),
-            settings.jpeg_quality,
-            settings.second_look,
-        ),
+        treatment=Treatment(detectors, limits_of(settings), quality, settings.second_look),
+        recipe=_recipe(pipeline, options, detectors, quality),
     )
+
+
+def _recipe(pipeline: Pipeline, options: Options, detectors: Detectors, quality: int) -> bytes:
+    """What decides on a result beside the picture; an option that says what it would is not in it,
+    so that one that a later version brings changes nothing."""
+    networks = {name: detector.sha256 for name, detector in sorted(detectors.items())}
+    chosen = _OPTIONS.dump_json(options, exclude_defaults=True)
+    return json.dumps([pipeline.name, chosen.decode(), networks, quality]).encode()
 
 
 def _or_file(text: str) -> str:

@@ -1,86 +1,196 @@
-"""Files treated one after the other, or a few at a time, and what became of each."""
+"""Files treated a few at a time, and what became of each."""
 
+import errno
+import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from time import perf_counter
 from typing import Any
 
-from blurline.cli.pictures import KIND_OF_ENDING
+from blurline.cli.journal import PART_PREFIX, Entry, FolderError, Journal, digest
+from blurline.cli.pictures import Task
+from blurline.cli.walk import KIND_OF_ENDING
 from blurline.errors import BlurlineError
 from blurline.files import write_whole
 from blurline.imaging.encode import encode
-from blurline.imaging.header import sniff
+from blurline.imaging.header import sniff, too_many_bytes
 from blurline.jobs.results import blur_metadata, detection_metadata
+from blurline.models.wheels import sha256
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
-from blurline.treatment.treatment import Treatment
+from blurline.treatment.treatment import Treated, Treatment
+from blurline.treatment.writing import Way
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What is wrong with the folder of results for all pictures that would follow, too."""
+
+
+class State(Enum):
+    """What became of a picture; `THERE`: its result was there already."""
+
+    REDACTED = auto()
+    FAILED = auto()
+    THERE = auto()
+    LEFT_OUT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task; `line` tells it where it was redacted or failed."""
+
+    task: Task
+    state: State
+    line: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Redactor:
-    """Treats one file after the other with the same pipeline and options."""
+    """Treats one file after the other with the same pipeline and options.
+
+    Attributes:
+        recipe: digest of all that decides what becomes of a picture, beside its content.
+        journal: of the folder of results; None for a single result, which is never there already.
+        again: treat pictures whose result is there already, too.
+        force: write over files that are no results of ours.
+    """
 
     pipeline: Pipeline
     options: Options
     treatment: Treatment
+    recipe: bytes
+    journal: Journal | None = None
+    again: bool = False
+    force: bool = False
 
-    def redact(self, source: Path, target: Path) -> dict[str, Any]:
-        """Write the redacted picture to `target`, whole or not at all, and say what was found.
+    def treat(self, task: Task) -> Outcome:
+        """Write the redacted picture, whole or not at all, and say what was found or is wrong.
 
-        The name of `target` decides the kind of file; an ending that says none keeps the source's.
-        A file of another kind than the source holds the pixels alone.
+        The file that results is of the kind that the content of the picture has; the name of a
+        single result may ask for another one, which then holds the pixels alone.
 
         Raises:
-            PictureError: the file can't be read as a picture.
-            LeakSuspectedError: the result did not stand the second look.
+            FolderError: there can't be any more results.
         """
+        path = task.picture.path
         started = perf_counter()
-        data = source.read_bytes()
-        own = sniff(data).written
-        kind = KIND_OF_ENDING.get(target.suffix.lower(), own)
-        changes = kind is not own
-        treated = self.treatment.treat(data, self.pipeline, self.options, whole=changes)
-        pixels, quality = treated.frame.pixels, self.treatment.quality
-        write_whole(target, encode(pixels, kind, quality) if changes else treated.picture)
-        return {
-            "file": str(source),
-            "result": str(target),
+        try:
+            data = self._content(path)
+            entry = Entry(digest(os.fsencode(path.absolute())), digest(data, self.recipe), "")
+            if self._is_there(task.result, data, entry):
+                return Outcome(task, State.THERE)
+            treated, picture = self._redacted(task, data)
+            self._put(task.result, picture, entry)
+        except FolderError:
+            raise
+        except BlurlineError as error:
+            if error.code == "unsupported_kind" and path.suffix.lower() not in KIND_OF_ENDING:
+                return Outcome(task, State.LEFT_OUT)
+            return Outcome(task, State.FAILED, failure(path, error.code, error.message))
+        except OSError as error:
+            said = error.strerror or "the file could not be used"
+            return Outcome(task, State.FAILED, failure(path, "file_error", said))
+        line = {
+            "file": str(path),
+            "result": str(task.result),
             "seconds": round(perf_counter() - started, 4),
             "blur_metadata": blur_metadata(treated, self.options),
             "detection_metadata": detection_metadata(treated.frame),
         }
+        return Outcome(task, State.REDACTED, line)
+
+    def _content(self, path: Path) -> bytes:
+        if path.stat().st_size > self.treatment.limits.max_bytes:
+            raise too_many_bytes(self.treatment.limits)
+        return path.read_bytes()
+
+    def _is_there(self, result: Path, data: bytes, entry: Entry) -> bool:
+        """Whether the result is there as we wrote it, of this picture and by this recipe.
+
+        Raises:
+            BlurlineError: `not_a_result`, what is there would be lost.
+        """
+        if not os.path.lexists(result):
+            return False
+        known, present = self.journal and self.journal.entry(result), _sha256_of(result)
+        if known and (known.made_from, known.sha256) == (entry.made_from, present):
+            return not self.again
+        if self.force or (known and known.source == entry.source):
+            return False
+        if known is None and present in (sha256(data), sha256(b"")):
+            return False  # the picture as it is, or nothing: no content is lost
+        whose = "the result of another picture" if known else "no result that is known here"
+        raise BlurlineError(
+            f"{result} is there already and is {whose}; --force writes over it",
+            code="not_a_result",
+        )
+
+    def _redacted(self, task: Task, data: bytes) -> tuple[Treated, bytes]:
+        own = sniff(data).written
+        kind = KIND_OF_ENDING.get(task.result.suffix.lower(), own) if task.is_single else own
+        if kind is own:
+            treated = self.treatment.treat(data, self.pipeline, self.options)
+            return treated, treated.picture
+        treated = self.treatment.treat(data, self.pipeline, self.options, whole=True)
+        picture = encode(treated.frame.pixels, kind, self.treatment.quality)
+        return replace(treated, way=Way.REENCODED), picture
+
+    def _put(self, result: Path, picture: bytes, entry: Entry) -> None:
+        """Write the result behind its line in the journal."""
+        try:
+            if self.journal:
+                self.journal.add(result, replace(entry, sha256=sha256(picture)))
+            write_whole(result, picture, prefix=PART_PREFIX)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise FolderError(f"{result.parent}: {error.strerror}") from error
+            raise
 
 
-def outcomes(
-    redactor: Redactor, pairs: list[tuple[Path, Path]], threads: int
-) -> Iterator[dict[str, Any]]:
+def outcomes(redactor: Redactor, tasks: list[Task], threads: int, stop: Event) -> Iterator[Outcome]:
     """What became of each picture, in the order in which they are done.
 
-    Only a few pictures are under way at a time, so a folder of millions needs no more memory.
+    Only a few pictures are under way at a time, so a folder of millions needs no more memory. When
+    `stop` is set no more are begun, and those under way are finished.
+
+    Raises:
+        FolderError: there can't be any more results; what is under way is finished and told first.
     """
     with ThreadPoolExecutor(threads) as pool:
-        todo = iter(pairs)
-        running: set[Future[dict[str, Any]]] = set()
+        todo = iter(tasks)
+        running: set[Future[Outcome]] = set()
+        problem: FolderError | None = None
         while True:
-            for source, target in islice(todo, 2 * threads - len(running)):
-                running.add(pool.submit(_attempt, redactor, source, target))
+            if stop.is_set() or problem:
+                running = {future for future in running if not future.cancel()}
+            else:
+                more = islice(todo, 2 * threads - len(running))
+                running |= {pool.submit(redactor.treat, task) for task in more}
             if not running:
-                return
+                break
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+            for future in done:
+                try:
+                    yield future.result()
+                except FolderError as error:
+                    problem = error
+    if problem:
+        raise problem
 
 
-def _attempt(redactor: Redactor, source: Path, target: Path) -> dict[str, Any]:
-    try:
-        return redactor.redact(source, target)
-    except BlurlineError as error:
-        return _failure(source, error.code, error.message)
-    except OSError as error:
-        return _failure(source, "file_error", error.strerror or "the file could not be used")
-
-
-def _failure(source: Path, code: str, message: str) -> dict[str, Any]:
+def failure(source: Path, code: str, message: str) -> dict[str, Any]:
+    """What is told of a picture that could not be treated."""
     return {"file": str(source), "error": {"code": code, "message": message}}
+
+
+def _sha256_of(path: Path) -> str:
+    """Of a file's content, in hex; empty where there is no file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from blurline.cli.pictures import pictures_in
+from blurline.cli.walk import pictures_in
 from blurline.errors import OptionError
 from blurline.evaluation import average_precision
 from blurline.evaluation.dataset import (

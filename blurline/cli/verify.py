@@ -32,7 +32,7 @@ def verify(
     Prints one line. Exit status 0: valid; 1: altered, or signed by another key; 2: there is nothing
     that could be checked. Get the public key from whoever runs the service, never with the picture.
 
-        blurline verify blurred.jpg certificate.json --key signing.pub.pem
+        blurline verify blurred.jpg certificate.json --key pub.pem
     """
     if key is not None and data_dir is not None:
         raise OptionError("--key and --data-dir both name a key: give one of them")
