@@ -12,7 +12,8 @@ OTHERS = 0o077
 def write_whole(path: Path, content: bytes, *, prefix: str = ".") -> None:
     """Write the file, and its folder if need be; nobody ever sees half of it.
 
-    A process that is killed leaves a file whose name begins with `prefix` beside it. Who may read it is what the umask of the process says, as of any file that a user makes.
+    A process that is killed meanwhile leaves a file beside it whose name begins with `prefix`. Who
+    may read the file is what the umask of the process says, as of any file that a user makes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{prefix}{token_hex(8)}")

@@ -21,6 +21,7 @@ ENDS = {
     "not_written",
     "too_many_bytes",
     "too_many_pixels",
+    "too_many_regions",
     "unsupported_kind",
 }
 """How the job of a damaged picture may fail: for a reason that lies in the picture."""
