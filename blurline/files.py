@@ -15,7 +15,7 @@ def write_whole(path: Path, content: bytes, *, prefix: str = ".") -> None:
     A process that is killed meanwhile leaves a file beside it whose name begins with `prefix`. Who
     may read the file is what the umask of the process says, as of any file that a user makes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(path.parent)
     half = path.with_name(f"{prefix}{token_hex(8)}")
     try:
         # The kernel applies the umask. To ask for it is to change it, for all threads.
@@ -25,6 +25,16 @@ def write_whole(path: Path, content: bytes, *, prefix: str = ".") -> None:
     except BaseException:
         half.unlink(missing_ok=True)
         raise
+
+
+def _make_folders(folder: Path) -> None:
+    """Make the folder and those above it, of which there may be more than Python may recurse."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
 
 
 def private_folder(path: Path) -> None:

@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blurline.cli.walk import JOURNAL
 from tests.commands import COMMAND, Cli, check_refused
 from tests.parts import drawing, files_below, names_below, picture_file
 
 FAST = ["--targets", "face", "--pipeline", "blur"]
 """Options that need the smaller network only."""
+
+
+def results_below(folder: Path) -> list[Path]:
+    """The files in the folder but the journal."""
+    return [path for path in files_below(folder) if path.name != JOURNAL]
+
+
+def result_names(folder: Path) -> set[str]:
+    return names_below(folder) - {JOURNAL}
 
 
 @pytest.fixture
@@ -57,7 +67,7 @@ def test_a_folder_is_redacted_with_its_sub_folders(photos: Path, tmp_path: Path)
 
     lines = {line["file"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert set(lines) == {str(path) for path in files_below(photos) if path.suffix != ".txt"}
-    assert names_below(tmp_path / "out") == {"street.jpg", "sub/SMALL.JPEG", "sub/moves.png"}
+    assert result_names(tmp_path / "out") == {"street.jpg", "sub/SMALL.JPEG", "sub/moves.png"}
     assert done.returncode == 1
     bad = lines[str(photos / "bad.png")]
     assert set(bad) == {"file", "error"}
@@ -76,7 +86,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     out = tmp_path / "out"
     cli("redact", photos, out, *FAST)
     (out / "street.jpg").unlink()
-    before = {path: path.stat().st_mtime_ns for path in files_below(out)}
+    before = {path: path.stat().st_mtime_ns for path in results_below(out)}
 
     end = cli("redact", photos, out, *FAST)
 
@@ -90,14 +100,14 @@ def test_again_redoes_what_is_there(cli: Cli, photos: Path, tmp_path: Path) -> N
     (photos / "bad.png").unlink()
     out = tmp_path / "out"
     cli("redact", photos, out, *FAST)
-    for path in files_below(out):
+    for path in results_below(out):
         path.write_bytes(b"")
 
     end = cli("redact", photos, out, *FAST, "--again")
 
     assert end.code == 0
     assert len(end.lines) == 3
-    assert all(path.stat().st_size for path in files_below(out))
+    assert all(path.stat().st_size for path in results_below(out))
 
 
 def test_pictures_that_only_differ_in_their_ending_each_get_a_result(
@@ -112,7 +122,7 @@ def test_pictures_that_only_differ_in_their_ending_each_get_a_result(
     end = cli("redact", source, tmp_path / "out", *FAST)
 
     results = {line["result"] for line in end.lines if "result" in line}
-    assert len(results) == len(files_below(tmp_path / "out")) == 2
+    assert len(results) == len(results_below(tmp_path / "out")) == 2
 
 
 def test_a_folder_that_is_called_like_a_picture_is_no_picture(
@@ -124,7 +134,7 @@ def test_a_folder_that_is_called_like_a_picture_is_no_picture(
     end = cli("redact", tmp_path / "photos", tmp_path / "out", *FAST)
 
     assert end.code == 0
-    assert names_below(tmp_path / "out") == {"album.jpg/one.jpg"}
+    assert result_names(tmp_path / "out") == {"album.jpg/one.jpg"}
 
 
 @pytest.mark.parametrize("again", [[], ["--again"]], ids=["", "again"])

@@ -150,11 +150,11 @@ def _redactor(text: OptionText, settings: Settings, pipelines: Pipelines) -> Red
         pipeline=pipeline,
         options=options,
         treatment=Treatment(detectors, limits_of(settings), quality, settings.second_look),
-        recipe=_recipe(pipeline, options, detectors, quality),
+        recipe=recipe_of(pipeline, options, detectors, quality),
     )
 
 
-def _recipe(pipeline: Pipeline, options: Options, detectors: Detectors, quality: int) -> bytes:
+def recipe_of(pipeline: Pipeline, options: Options, detectors: Detectors, quality: int) -> bytes:
     """What decides on a result beside the picture; an option that says what it would is not in it,
     so that one that a later version brings changes nothing."""
     networks = {name: detector.sha256 for name, detector in sorted(detectors.items())}

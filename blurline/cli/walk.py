@@ -1,5 +1,6 @@
 """A folder looked through for pictures: what they are by their content, and what is left out."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -200,9 +201,11 @@ def _folders_in(entries: list[os.DirEntry[str]], found: Walk) -> Iterator[os.Dir
             continue
         try:
             mode = entry.stat().st_mode
-        except OSError:
-            reason = LeftOut.NOWHERE if entry.is_symlink() else LeftOut.GONE
-            found.leave_out(reason, entry.path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                found.unreadable.append((Path(entry.path), error.strerror or "not readable"))
+                continue
+            found.leave_out(LeftOut.NOWHERE if entry.is_symlink() else LeftOut.GONE, entry.path)
             continue
         if stat.S_ISDIR(mode):
             if entry.name.casefold() in COMPANION_FOLDERS:
