@@ -286,6 +286,32 @@ def test_a_number_of_gps_stays_where_the_standard_says_what_is_left_out(
     assert gps == {0: b"\2\3\0\0", **kept}
 
 
+FOCUS = {0x920A: IFDRational(17, 4), 0xA405: 26}
+
+
+def test_keep_keeps_the_focal_length() -> None:
+    _, capture, _ = of(exif({}, FOCUS, {}))
+    assert capture == {**FOCUS, 0x9000: b"0232"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {0x920A: IFDRational(0, 4)},
+        {0x920A: IFDRational(4, 0)},
+        {0x920A: IFDRational(100_001, 1)},
+        {0x920A: (IFDRational(17, 4), IFDRational(1, 1))},
+        {0x920A: "4.25"},
+        {0xA405: 0},
+        {0xA405: "26 mm"},
+        {0xA405: (26, 27)},
+        {0xA405: 1 << 16},
+    ],
+)
+def test_a_focal_length_that_is_none_is_left_out(wrong: dict[int, object]) -> None:
+    assert of(exif({}, wrong, {})) == ({}, {}, {})
+
+
 def test_gps_says_no_more_than_these_tags() -> None:
     more = {0: b"\x48\x49\x50\x51", 8: "12", 18: "WGS-84", 27: MARKER, 28: MARKER, 31: 4.0}
     _, _, gps = of(exif({}, {}, {**GPS, **more}))

@@ -1,13 +1,19 @@
 """Where a panorama lies on its sphere is read as checked numbers and written anew."""
 
+from io import BytesIO
+
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from blurline.imaging.containers.clean import clean
 from blurline.imaging.kind import Kind
+from blurline.imaging.metadata import MetadataPolicy, read_metadata
 from blurline.imaging.panorama import LARGEST_PACKET, Panorama, panorama_of, read_panorama
 from tests.panoramas import CROPPED, packet
 from tests.parts import picture_file
-from tests.telltales import BASE, MARKER
+from tests.telltales import BASE, MARKER, traces
 
 KINDS = [kind for kind in Kind if kind in ("jpeg", "png", "webp", "tiff", "avif")]
 
@@ -32,11 +38,17 @@ def test_a_panorama_is_found_in_each_kind_of_file(kind: Kind) -> None:
     assert dict(found.sphere) == CROPPED
 
 
+def test_a_compressed_packet_of_a_png_is_read_within_its_bound() -> None:
+    for filling, kept in ((0, True), (LARGEST_PACKET, False)):
+        text = PngInfo()
+        xmp = packet(CROPPED).decode() + " " * filling
+        text.add_itxt("XML:com.adobe.xmp", xmp, zip=True)
+        found = panorama_of(picture_file(BASE, "PNG", pnginfo=text), Kind.PNG)
+        assert (found is not None) is kept
+
+
 def carried(kind: Kind, xmp: bytes) -> dict[str, object]:
     """How Pillow is told to write XMP into a file of that kind."""
-    from PIL.PngImagePlugin import PngInfo
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
     if kind is Kind.PNG:
         text = PngInfo()
         text.add_itxt("XML:com.adobe.xmp", xmp.decode())
@@ -47,6 +59,21 @@ def carried(kind: Kind, xmp: bytes) -> dict[str, object]:
         tags[700] = xmp
         return {"tiffinfo": tags}
     return {"xmp": xmp}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("policy", MetadataPolicy)
+def test_a_panoramas_numbers_stay_under_keep_alone(kind: Kind, policy: MetadataPolicy) -> None:
+    xmp = packet(CROPPED, beside=f"<a:Note>{MARKER.decode()}</a:Note>")
+    original = picture_file(BASE, kind, **carried(kind, xmp))
+
+    written = clean(original, kind, read_metadata(original, kind, policy))
+
+    assert traces(written) == []
+    kept = panorama_of(written, kind)
+    assert dict(kept.sphere if kept else ()) == (CROPPED if policy == "keep" else {})
+    assert Image.open(BytesIO(written)).size == BASE.size
+    assert clean(written, kind, read_metadata(written, kind, policy)) == written
 
 
 def test_what_is_written_says_the_same_and_nothing_else() -> None:

@@ -1,12 +1,13 @@
 """What a picture file may say beside its pixels: read by an allow-list and written anew.
 
 Nothing is copied as it stands. Values that are let through are read one by one, checked for their
-type and form, and put into new EXIF directories and a new colour profile. Descriptions, comments,
-makers' notes, thumbnails and XMP have no way through.
+type and form, and put into new EXIF directories, a new colour profile and, for a panorama's place
+on its sphere, new XMP. Descriptions, comments, makers' notes, thumbnails and other XMP have no way
+through.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from blurline.imaging import ifd, profile
 from blurline.imaging.exif import ORIENTATION_TAG, orientation_of, read_exif
 from blurline.imaging.kind import Kind
 from blurline.imaging.packed import profile_of_png
+from blurline.imaging.panorama import Panorama, panorama_of
 from blurline.imaging.pillow import opened
 from blurline.imaging.tiff.directory import ICC
 from blurline.imaging.tiff.page import page_of
@@ -41,7 +43,8 @@ class MetadataPolicy(StrEnum):
     """What of an original's metadata is let through.
 
     `MINIMAL` is what the right look needs: orientation and colour profile. `KEEP` adds the times of
-    capture and change, the position and the camera's make and model. With `NONE` even the
+    capture and change, the position, the camera's make, model and focal length, and how a panorama
+    lies on its sphere. With `NONE` even the
     orientation is gone, so the pixels must be written upright.
     """
 
@@ -60,6 +63,7 @@ class Metadata:
         camera: entries of the first EXIF directory.
         capture: entries of the directory that `EXIF_TAG` points to.
         gps: entries of the directory that `GPS_TAG` points to.
+        panorama: where it lies on the sphere around its camera.
     """
 
     orientation: int = 1
@@ -67,6 +71,7 @@ class Metadata:
     camera: tuple[ifd.Entry, ...] = ()
     capture: tuple[ifd.Entry, ...] = ()
     gps: tuple[ifd.Entry, ...] = ()
+    panorama: Panorama | None = None
 
     def profile_for(self, space: bytes) -> bytes | None:
         """The profile if it is one for pixels of that space: `RGB `, `GRAY` or `CMYK`."""
@@ -78,6 +83,10 @@ class Metadata:
         if self.orientation == 1 and not (self.camera or self.capture or self.gps):
             return b""
         return ifd.HEADER + (8).to_bytes(4, "little") + self.directories((), 8)
+
+    def xmp(self) -> bytes:
+        """A packet of XMP; empty for nothing."""
+        return b"" if self.panorama is None else self.panorama.xmp()
 
     def directories(self, entries: Sequence[ifd.Entry], place: int) -> bytes:
         """The EXIF directories, to stand at `place`, with more entries in the first of them."""
@@ -117,14 +126,18 @@ def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
         minimal.orientation,
         minimal.icc,
         camera=tags.texts({0x010F: _is_name, 0x0110: _is_name, 0x0132: _is_time}),
-        capture=capture.texts(
-            {
-                **dict.fromkeys((0x9003, 0x9004), _is_time),
-                **dict.fromkeys((0x9010, 0x9011, 0x9012), _is_offset),
-                **dict.fromkeys((0x9290, 0x9291, 0x9292), _is_subsecond),
-            }
+        capture=(
+            *capture.texts(
+                {
+                    **dict.fromkeys((0x9003, 0x9004), _is_time),
+                    **dict.fromkeys((0x9010, 0x9011, 0x9012), _is_offset),
+                    **dict.fromkeys((0x9290, 0x9291, 0x9292), _is_subsecond),
+                }
+            ),
+            *_focal_length(capture),
         ),
         gps=_position(gps),
+        panorama=panorama_of(data, kind),
     )
 
 
@@ -215,6 +228,18 @@ def _position(gps: _Tags) -> tuple[ifd.Entry, ...]:
     if north and (numbers := gps.numbers(17, 360)):
         entries += [*north, ifd.rationals(17, *numbers)]
     return (*entries, *gps.texts({29: _is_date}))
+
+
+def _focal_length(capture: _Tags) -> Iterator[ifd.Entry]:
+    """The focal length in millimetres, and that of the same view on 35 mm film (EXIF 2.32, 4.6.5).
+
+    Without them a viewer does not know how wide the view is.
+    """
+    if any(numbers := capture.numbers(0x920A, 100_000)):
+        yield ifd.rationals(0x920A, *numbers)
+    on_film = capture.get(0xA405)
+    if isinstance(on_film, int) and 0 < on_film <= 0xFFFF:
+        yield ifd.shorts(0xA405, on_film)
 
 
 def _is_name(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a PNG file holds compressed or as text beside its pixels: its profile, and EXIF of old.
+"""What a PNG file holds compressed or as text beside its pixels: profile, XMP, and EXIF of old.
 
 Each is inflated no further than it may be long, so that no chunk can fill the memory.
 """
@@ -11,6 +11,8 @@ from blurline.imaging.profile import MAX_BYTES
 
 _RAW_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")
 """Keywords of texts under which ImageMagick and ExifTool write EXIF as hexadecimal digits."""
+
+_XMP = b"XML:com.adobe.xmp\0"
 
 _LONGEST_EXIF = 1 << 16
 """Bytes, as many as a segment of a JPEG can hold."""
@@ -35,6 +37,21 @@ def exif_of_png(data: bytes) -> bytes | None:
     return raw
 
 
+def xmp_of_png(data: bytes, most: int) -> bytes:
+    """The first packet of XMP (ISO 16684-3, 1.1.5); empty without one, or for one of more than
+    `most` bytes."""
+    texts = (content for name, content in _chunks(data) if name == b"iTXt")
+    text = next((text for text in texts if text.startswith(_XMP)), b"")
+    packet = _international(text[len(_XMP) :], most)
+    return packet if len(packet) <= most else b""
+
+
+def _international(text: bytes, most: int) -> bytes:
+    """The text of an iTXt chunk behind its keyword (PNG 3, 11.3.3.4)."""
+    is_packed, content = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
+    return (_inflated(content, most) or b"") if is_packed else content
+
+
 def _raw_exif(name: bytes, content: bytes) -> bytes | None:
     """The block of a text: a line with its kind, one with its length, then the digits."""
     _, _, text = content.partition(b"\0")
@@ -42,8 +59,7 @@ def _raw_exif(name: bytes, content: bytes) -> bytes | None:
     if name == b"zTXt":
         text = _inflated(text[1:], longest) or b""
     elif name == b"iTXt":
-        is_packed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
-        text = (_inflated(text, longest) or b"") if is_packed else text
+        text = _international(text, longest)
     lines = text[:longest].strip().split(b"\n")
     with suppress(ValueError):
         block = bytes.fromhex(b"".join(lines[2:]).decode("latin-1"))

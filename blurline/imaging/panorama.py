@@ -10,11 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from io import BytesIO
-
-from PIL import Image
 
 from blurline.imaging.kind import Kind
+from blurline.imaging.packed import xmp_of_png
+from blurline.imaging.pillow import opened
+from blurline.imaging.tiff.directory import XMP
+from blurline.imaging.tiff.page import page_of
 
 GPANO = "http://ns.google.com/photos/1.0/panorama/"
 CAMERA = "http://pix4d.com/camera/1.0/"
@@ -85,15 +86,19 @@ def read_panorama(packet: bytes) -> Panorama | None:
 def panorama_of(data: bytes, kind: Kind) -> Panorama | None:
     """What the picture file in `data` says of it; the pixels are not decoded."""
     # What Pillow's parsers raise for damaged files has no common base.
-    with suppress(Exception), Image.open(BytesIO(data), formats=[kind.upper()]) as image:
-        return read_panorama(packet_of(image))
+    with suppress(Exception):
+        return read_panorama(_packet(data, kind))
     return None
 
 
-def packet_of(image: Image.Image) -> bytes:
-    """The XMP of an opened picture; empty where it has none."""
-    packet = image.info.get("xmp", b"")
-    return packet.encode() if isinstance(packet, str) else bytes(packet)
+def _packet(data: bytes, kind: Kind) -> bytes:
+    """The XMP of the picture; empty where it has none."""
+    if kind is Kind.PNG:
+        return xmp_of_png(data, LARGEST_PACKET)
+    if kind is Kind.TIFF:
+        return page_of(data).content(XMP)
+    with opened(data, kind) as image:
+        return bytes(image.info.get("xmp", b""))
 
 
 def _values(text: str, namespace: str, known: dict[str, _Reader]) -> dict[str, str]:

@@ -31,12 +31,14 @@ _KEPT_UNITS = (1, 3, 4, 6, 7)
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """What an item is, its bytes, what describes it, and how it refers to the first item."""
+    """What an item is, its bytes, what describes it, how it refers to the first item, and what its
+    type is by its MIME name, if it has one."""
 
     kind: bytes
     content: bytes
     properties: tuple[Property, ...] = ()
     reference: bytes = b""
+    content_type: bytes = b""
 
 
 def clean(data: bytes, metadata: Metadata) -> bytes:
@@ -58,6 +60,8 @@ def clean(data: bytes, metadata: Metadata) -> bytes:
     # Properties alone say how the picture is turned; EXIF would only say it again (MIAF 7.3.6.7).
     if exif := replace(metadata, orientation=1).exif():
         items.append(_Item(b"Exif", bytes(4) + exif, reference=b"cdsc"))
+    if xmp := metadata.xmp():
+        items.append(_Item(b"mime", xmp, (), b"cdsc", b"application/rdf+xml\0"))
     return _file(items, b"MA1A" if profile >> 5 else b"MA1B")
 
 
@@ -150,7 +154,8 @@ def _meta(items: Sequence[_Item], starts: Sequence[int]) -> bytes:
     shared = list(dict.fromkeys((p.name, p.content) for item in items for p in item.properties))
     kinds = references = places = rows = b""
     for number, (item, start) in enumerate(zip(items, starts, strict=True), 1):
-        kinds += box(b"infe", struct.pack(">B3xHH4sx", 2, number, 0, item.kind))
+        kind = struct.pack(">B3xHH4sx", 2, number, 0, item.kind) + item.content_type
+        kinds += box(b"infe", kind)
         places += struct.pack(">HHHII", number, 0, 1, start, len(item.content))
         if item.reference:
             references += box(item.reference, struct.pack(">HHH", number, 1, 1))

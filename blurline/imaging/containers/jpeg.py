@@ -20,6 +20,7 @@ _AFTER_SAMPLES = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 """A marker that is neither a stuffed byte nor a restart (T.81, B.1.1.5)."""
 
 _JFIF = b"JFIF\0" + struct.pack(">HBHHBB", 0x0102, 0, 1, 1, 0, 0)  # square pixels, no thumbnail
+_XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"  # ISO 16684-3, 1.1.3
 _ICC_MARK = b"ICC_PROFILE\0"
 _ICC_PART = 0xFFFF - 2 - len(_ICC_MARK) - 2
 
@@ -57,6 +58,8 @@ def clean(data: bytes, metadata: Metadata) -> bytes:
     parts = [b"\xff\xd8", first]
     if exif:
         parts.append(_written(_APP1, b"Exif\0\0" + exif))
+    if xmp := metadata.xmp():
+        parts.append(_written(_APP1, _XMP_MARK + xmp))
     if icc:
         parts += _profile(icc)
     return b"".join([*parts, last, *_scans(segments, frames[0], components), b"\xff\xd9"])

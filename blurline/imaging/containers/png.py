@@ -31,6 +31,9 @@ _ADAM7 = (
 )
 """Left, top, and distance of columns and of rows of each pass (8.1)."""
 
+_XMP_MARK = b"XML:com.adobe.xmp" + bytes(5)
+"""Keyword, not compressed, of no language (ISO 16684-3, 1.1.5)."""
+
 
 def clean(data: bytes, metadata: Metadata) -> bytes:
     """The picture with its palette, transparency and colour space, and with `metadata`.
@@ -56,6 +59,8 @@ def clean(data: bytes, metadata: Metadata) -> bytes:
     parts += _palette(content, header)
     if exif := metadata.exif():
         parts.append(png_chunk(b"eXIf", exif))
+    if xmp := metadata.xmp():
+        parts.append(png_chunk(b"iTXt", _XMP_MARK + xmp))
     return b"".join([*parts, png_chunk(b"IDAT", samples), png_chunk(b"IEND", b"")])
 
 

@@ -15,7 +15,7 @@ from blurline.imaging.containers.deflate import check_inflated
 from blurline.imaging.metadata import Metadata
 
 _PLAIN, _DEFLATE = 1, 8
-_ICC_TAG = 34675
+_ICC_TAG, _XMP_TAG = 34675, 700
 _STRIP = 1 << 20
 """About how many bytes of samples a strip holds."""
 
@@ -183,5 +183,7 @@ def _file(picture: _Picture, metadata: Metadata) -> bytes:
     _, space = _MEANINGS[picture.photometric]
     if icc := metadata.profile_for(space):
         entries.append(ifd.undefined(_ICC_TAG, icc))
+    if xmp := metadata.xmp():
+        entries.append(ifd.octets(_XMP_TAG, xmp))
     head = ifd.HEADER + struct.pack("<I", place)
     return b"".join([head, *strips, metadata.directories(entries, place)])

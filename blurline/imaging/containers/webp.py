@@ -5,7 +5,7 @@ import struct
 from blurline.imaging.chunks import riff_chunk, riff_chunks
 from blurline.imaging.metadata import Metadata
 
-_ICC, _ALPHA, _EXIF = 0x20, 0x10, 0x08
+_ICC, _ALPHA, _EXIF, _XMP = 0x20, 0x10, 0x08, 0x04
 """Flags of a VP8X chunk (2.7.1)."""
 
 
@@ -29,16 +29,18 @@ def clean(data: bytes, metadata: Metadata) -> bytes:
         (width, height), has_alpha = _lossy_size(found[b"VP8 "]), b"ALPH" in found
     else:
         raise ValueError("not one picture in a WebP file")
-    icc, exif = metadata.profile_for(b"RGB "), metadata.exif()
+    icc, exif, xmp = metadata.profile_for(b"RGB "), metadata.exif(), metadata.xmp()
     chunks = sorted(found.items())  # ALPH comes before the rest
-    if icc or exif or b"ALPH" in found:
-        flags = _ALPHA * has_alpha | _ICC * bool(icc) | _EXIF * bool(exif)
+    if icc or exif or xmp or b"ALPH" in found:
+        flags = _ALPHA * has_alpha | _ICC * bool(icc) | _EXIF * bool(exif) | _XMP * bool(xmp)
         sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
         chunks.insert(0, (b"VP8X", struct.pack("<I", flags) + sides))
         if icc:
             chunks.insert(1, (b"ICCP", icc))
         if exif:
             chunks.append((b"EXIF", exif))
+        if xmp:
+            chunks.append((b"XMP ", xmp))
     body = b"WEBP" + b"".join(riff_chunk(name, content) for name, content in chunks)
     return riff_chunk(b"RIFF", body)
 

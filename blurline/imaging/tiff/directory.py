@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC = 256, 257, 259, 262
-MAKE, ORIENTATION, ICC = 271, 274, 34675
+MAKE, ORIENTATION, XMP, ICC = 271, 274, 700, 34675
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _SUBDIRECTORIES = 254, 255, 330
 
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
