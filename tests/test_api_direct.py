@@ -1,5 +1,7 @@
 """`POST /blur/`: a picture is blurred while its sender waits, and nothing of it is kept."""
 
+import json
+from email import message_from_bytes
 from io import BytesIO
 from pathlib import Path
 
@@ -8,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blurline.imaging.kind import Kind
+from blurline.imaging.panorama import panorama_of
 from blurline.storage import keys
 from tests.data_folder import DataFolder, shown
+from tests.panoramas import CROPPED, packet
 from tests.parts import Start, picture_file, refusal, upload
 from tests.telltales import MARKER, PICTURE, embedded_pictures, exif_block, traces
 
@@ -58,6 +63,89 @@ def test_a_blurred_picture_keeps_time_and_place_and_loses_the_rest(
     assert embedded_pictures(answer.content) == 0
     assert MARKER not in answer.content
     assert PICTURE not in answer.content
+
+
+def turned(picture: bytes, orientation: int, **options: object) -> bytes:
+    """The picture as a camera stores it that says how it was held."""
+    turn = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
+    image = Image.open(BytesIO(picture))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = image if turn is None else image.transpose(turn)
+    return picture_file(stored, "JPEG", exif=exif, quality=92, **options)
+
+
+@pytest.mark.parametrize("size", [(640, 352), (637, 359)])
+def test_a_picture_that_is_stored_turned_comes_back_upright(
+    client: httpx.Client, zidane: bytes, size: tuple[int, int]
+) -> None:
+    upright = Image.open(BytesIO(zidane)).resize(size)
+    picture = turned(picture_file(upright, "JPEG"), 6, xmp=packet(CROPPED))
+
+    answer = blur(client, picture)
+
+    result = Image.open(BytesIO(answer.content))
+    assert result.size == size
+    assert result.getexif().get(0x0112, 1) == 1
+    difference = np.abs(np.asarray(result).astype(int) - np.asarray(upright))
+    assert np.median(difference) < 5
+    found = panorama_of(answer.content, Kind.JPEG)
+    assert found is not None
+    assert dict(found.sphere) == CROPPED
+
+
+def holds(box: list[int], x: int, y: int) -> bool:
+    return box[0] < x < box[2] and box[1] < y < box[3]
+
+
+def test_a_picture_is_answered_in_parts_with_what_was_blurred(
+    client: httpx.Client, zidane: bytes
+) -> None:
+    picture = {"picture": ("picture.jpg", zidane, "image/jpeg")}
+    accept = {"Accept": "multipart/form-data"}
+
+    answer = client.post("/blur/", files=picture, headers=accept, params={"keep": 1})
+
+    assert answer.status_code == 200, answer.text
+    head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
+    metadata, image = message_from_bytes(head + answer.content).get_payload()
+    assert metadata.get_param("name", header="content-disposition") == "metadata"
+    assert image.get_param("name", header="content-disposition") == "image"
+    assert (metadata.get_content_type(), image.get_content_type()) == (
+        "application/json",
+        "image/jpeg",
+    )
+    assert Image.open(BytesIO(image.get_payload(decode=True))).size == (1280, 720)
+    said = json.loads(metadata.get_payload(decode=True))
+    assert said["service_name"] == "blurline"
+    for left, top, right, bottom in FACES:
+        x, y = (left + right) / 2, (top + bottom) / 2
+        (face,) = (
+            found
+            for found in said["annotations"]
+            if found["shape"][0] < x < found["shape"][2]
+            and found["shape"][1] < y < found["shape"][3]
+        )
+        assert all(isinstance(edge, int) for edge in face["shape"])
+        tags = {tag["key"]: tag["value"] for tag in face["semantics"]}
+        assert tags["blurline|redacted"] == "face"
+        assert tags["detection_model[blurline|redacted=face]"].startswith("blurline-")
+        assert 0 < float(tags["detection_confidence[blurline|redacted=face]"]) <= 1
+
+
+@pytest.mark.parametrize("accept", ["*/*", "image/*", "image/jpeg, text/html", ""])
+def test_whoever_asks_for_no_parts_gets_the_picture(
+    client: httpx.Client, bus: bytes, accept: str
+) -> None:
+    picture = {"picture": ("picture.jpg", bus, "image/jpeg")}
+    answer = client.post("/blur/", files=picture, headers={"Accept": accept})
+    assert answer.headers["Content-Type"] == "image/jpeg"
+
+
+def test_who_looks_whether_the_service_is_there_is_answered_200(refusing: httpx.Client) -> None:
+    assert refusing.get("/blur/").status_code == 200
+    answer = refusing.head("/blur/")
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_of_a_picture_blurred_directly_only_the_record_stays(

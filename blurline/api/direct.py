@@ -1,22 +1,23 @@
 """Blurring while the caller waits: the contract of Panoramax's picture servers.
 
-`POST /blur/` with a JPEG in the field `picture` answers with the blurred JPEG and its metadata.
+`POST /blur/` with a JPEG in the field `picture` answers with the blurred JPEG and its metadata. It
+comes back upright, since those servers store and show it without looking at its orientation.
 https://docs.panoramax.fr/api/install/deep_dive/blur_api
 """
 
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi.concurrency import run_in_threadpool
 
 from blurline.api.deletion import Deletion
 from blurline.api.errors import RequestError
 from blurline.api.intake import Intake
+from blurline.api.panoramax import Blurred
 from blurline.api.places import Places
 from blurline.errors import BlurlineError, QueueUnavailableError, TemporaryError
-from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobRecord, JobSpec
 from blurline.jobs.records import Records
 from blurline.stages.options import OptionText
@@ -50,6 +51,7 @@ class Direct:
             QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
         """
         choice = self.intake.choose(PIPELINE, text, owner)
+        choice = replace(choice, options=replace(choice.options, upright=True))
         self.places.check()
         spec = self.intake.keep(data, filename, choice)
         try:
@@ -59,8 +61,8 @@ class Direct:
             raise
         return spec
 
-    async def picture_of(self, spec: JobSpec) -> tuple[bytes, Kind]:
-        """The redacted picture and its kind. While it waits it holds no thread.
+    async def picture_of(self, spec: JobSpec) -> Blurred:
+        """The redacted picture. While it waits it holds no thread.
 
         Raises:
             RequestError: `job_failed`, or `busy` when it took longer than the patience; then the
@@ -83,7 +85,7 @@ class Direct:
         with suppress(TemporaryError):  # the retention times see to it
             self.deletion.originals.forget(spec.job_id, spec.kind)
 
-    def _take_out(self, spec: JobSpec, record: JobRecord) -> tuple[bytes, Kind]:
+    def _take_out(self, spec: JobSpec, record: JobRecord) -> Blurred:
         """The picture of a job that has ended; what was kept for it is removed."""
         self._forget(spec)
         if record.error is not None:
@@ -95,4 +97,5 @@ class Direct:
         with suppress(TemporaryError):  # the retention times see to it
             self.store.delete(key)
             self.store.delete(keys.certificate(spec.job_id))
-        return picture, spec.kind.written
+        results = record.results or {}
+        return Blurred(picture, spec.kind.written, results["blur_metadata"]["regions"])

@@ -35,8 +35,11 @@ Edit = Callable[[int, int, Blocks], None]
 that row on, as many rows as lie evenly in memory, which it may change in place. They are gone when
 it returns."""
 
-_OPTION_PROGRESSIVE, _OPTION_COPY_NONE = 32, 64
+_OPTION_PERFECT, _OPTION_PROGRESSIVE, _OPTION_COPY_NONE = 1, 32, 64
 _FLAG_STOP_ON_WARNING, _FLAG_LIMIT_SCANS = 8192, 32768
+
+_TURNS = {1: 0, 2: 1, 3: 6, 4: 2, 5: 3, 6: 5, 7: 4, 8: 7}
+"""The operation that shows a picture of each orientation of EXIF upright (`TJXOP`)."""
 
 
 class _Region(ctypes.Structure):
@@ -137,8 +140,26 @@ class TurboJpeg:
             rows.clear()
             return 0
 
-        options = _OPTION_COPY_NONE | (_OPTION_PROGRESSIVE if progressive else 0)
-        transform = _Transform(options=options, filter=_FILTER(visit))
+        transform = _Transform(options=_options(progressive), filter=_FILTER(visit))
+        return self._transformed(data, transform, raised)
+
+    def turn_upright(self, data: bytes, orientation: int, *, progressive: bool) -> bytes:
+        """The JPEG in `data`, which is stored in an orientation of EXIF (1 to 8), as it is seen.
+
+        Its coefficients are moved and change their signs, none changes its magnitude. What is said
+        of segments and markers at `transcode` holds here as well.
+
+        Raises:
+            JpegError: what `transcode` raises, or the picture ends within an MCU at an edge that
+                would become the left or the upper one.
+        """
+        options = _options(progressive) | _OPTION_PERFECT
+        return self._transformed(data, _Transform(operation=_TURNS[orientation], options=options))
+
+    def _transformed(
+        self, data: bytes, transform: _Transform, raised: Sequence[BaseException] = ()
+    ) -> bytes:
+        """What the library makes of it, unless something was raised meanwhile."""
         flags = _FLAG_STOP_ON_WARNING | _FLAG_LIMIT_SCANS
         result, size = ctypes.c_void_p(), ctypes.c_ulong()
         handle = self._init()
@@ -156,7 +177,7 @@ class TurboJpeg:
                 flags,
             )
             if raised:
-                raise raised.pop()
+                raise raised[0]
             if status:
                 reason = self._error(handle).decode("ascii", "replace")
                 raise JpegError(f"libjpeg-turbo can't transcode the JPEG: {reason}")
@@ -164,6 +185,10 @@ class TurboJpeg:
         finally:
             self._free(result)
             self._destroy(handle)
+
+
+def _options(progressive: bool) -> int:
+    return _OPTION_COPY_NONE | (_OPTION_PROGRESSIVE if progressive else 0)
 
 
 def _even_rows(addresses: Sequence[int], columns: int) -> Iterator[tuple[int, Blocks]]:

@@ -23,7 +23,8 @@ def blur_metadata(treated: Treated, options: Options) -> dict[str, Any]:
     if options.zones.redact:
         names |= {ZONE: None}
     return {
-        **_OPTIONS.dump_python(options, mode="json"),
+        # How the file lies is no matter of what was blurred in it.
+        **_OPTIONS.dump_python(options, mode="json", exclude={"upright"}),
         "path": treated.way,
         "second_look": treated.second_look,
         "counts": {name: sum(found.target == name for found in redactions) for name in names},

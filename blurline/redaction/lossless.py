@@ -47,6 +47,8 @@ def redact_jpeg(
     orientation: int,
     boxes: Sequence[PixelBox],
     reduction: int = 1,
+    *,
+    upright: bool = False,
 ) -> bytes:
     """The JPEG in `data` with all blocks that touch `boxes` made anew from the redacted `pixels`.
 
@@ -67,11 +69,13 @@ def redact_jpeg(
         orientation: EXIF's orientation of the file, 1 to 8.
         boxes: the redacted boxes of `pixels`, not empty and inside the picture.
         reduction: 1, 2, 4 or 8, by which the sides of the picture can be divided.
+        upright: whether the file is turned, so that it is seen right without a tag.
 
     Raises:
         JpegError: there is no TurboJPEG library, or the file is of a kind that is not treated:
             damaged, not of 8 bits, arithmetic-coded, lossless, of uncertain colours, or with
-            sampling factors that the library or `JpegFrame.block_size` can't treat.
+            sampling factors that the library or `JpegFrame.block_size` can't treat; or it can't be
+            turned without a loss.
     """
     codec = library()
     if codec is None:
@@ -97,6 +101,8 @@ def redact_jpeg(
     redacted = codec.transcode(data, edit, progressive=frame.progressive)
     if any(missing):
         raise JpegError("the library left out blocks of the JPEG")
+    if upright and orientation != 1:
+        return codec.turn_upright(redacted, orientation, progressive=frame.progressive)
     return redacted
 
 

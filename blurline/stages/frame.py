@@ -41,6 +41,7 @@ class Options:
         zones: where nothing and where everything is blurred.
         metadata: what of the file's metadata the result keeps.
         on_failure: what happens if the picture can't be treated.
+        upright: whether a JPEG that is stored turned is written as it is seen, not with a tag.
     """
 
     targets: tuple[str, ...]
@@ -50,6 +51,7 @@ class Options:
     zones: Zones = field(default_factory=Zones)
     metadata: MetadataPolicy = MetadataPolicy.MINIMAL
     on_failure: OnFailure = OnFailure.FAIL
+    upright: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Way(StrEnum):
     """How the redacted file came to be.
 
     `LOSSLESS`: only the blocks that a redaction touches were coded anew, all others are those of
-    the original to the bit.
+    the original to the bit, be they turned as a whole.
     """
 
     LOSSLESS = "lossless"
@@ -66,9 +66,15 @@ def write(original: bytes, header: Header, frame: Frame, options: Options, quali
     if stays_a_jpeg(header, options.metadata) and metadata.orientation == header.orientation:
         try:
             picture = redact_jpeg(
-                original, frame.pixels, header.orientation, frame.boxes, frame.reduction
+                original,
+                frame.pixels,
+                header.orientation,
+                frame.boxes,
+                frame.reduction,
+                upright=options.upright,
             )
-            return Written(clean(picture, Kind.JPEG, metadata), Way.LOSSLESS, frame)
+            kept = replace(metadata, orientation=1) if options.upright else metadata
+            return Written(clean(picture, Kind.JPEG, kept), Way.LOSSLESS, frame)
         except (JpegError, ValueError):
             pass  # what can't be kept to the bit, or not be cleaned, is encoded anew
     whole = _whole(original, header, frame, options)

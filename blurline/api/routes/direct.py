@@ -1,12 +1,16 @@
 """The route that blurs while its caller waits."""
 
-from fastapi import FastAPI, Request, Response
+from typing import Annotated
+
+from fastapi import FastAPI, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from blurline.api.access import Submitter
+from blurline.api.direct import PIPELINE
 from blurline.api.errors import RequestError
 from blurline.api.forms import files_of, safe_filename
 from blurline.api.openapi import guarded, picture_schema
+from blurline.api.panoramax import MULTIPART, in_parts, wants_parts
 from blurline.api.service import Service
 from blurline.imaging.kind import Kind
 from blurline.stages.options import OptionText
@@ -15,19 +19,32 @@ from blurline.stages.options import OptionText
 def install_direct(app: FastAPI, service: Service) -> None:
     """Serve `/blur/`."""
     desk, direct = service.desk, service.direct
+    targets = service.pipelines[PIPELINE].targets
+    models = {name: target.model for name, target in targets.items()}
+
+    @app.head("/blur/", include_in_schema=False)
+    @app.get("/blur/", include_in_schema=False)
+    def ready() -> dict[str, str]:
+        return {"message": "POST a picture in the field `picture`"}
 
     @app.post(
         "/blur/",
         tags=["pictures"],
         summary="Blur one picture and wait for it, as Panoramax's servers ask",
+        description="The picture comes back upright. With `Accept: multipart/form-data` the answer "
+        "has two parts: `metadata`, JSON whose `annotations` say what was blurred, and `image`.",
         response_class=Response,
         responses={
-            200: {"content": {kind.written.content_type: {} for kind in Kind}},
+            200: {
+                "content": {kind.written.content_type: {} for kind in Kind} | {MULTIPART: {}},
+            },
             **guarded(400, 409, 413, 415, 422),
         },
         openapi_extra=picture_schema("picture"),
     )
-    async def blur(request: Request, caller: Submitter) -> Response:
+    async def blur(
+        request: Request, caller: Submitter, accept: Annotated[str, Header()] = "*/*"
+    ) -> Response:
         async with desk.form(
             request, "picture", max_bytes=service.limits.max_bytes, max_files=1
         ) as form:
@@ -39,5 +56,8 @@ def install_direct(app: FastAPI, service: Service) -> None:
                 text = OptionText(metadata="keep")
                 spec = await run_in_threadpool(direct.hand_in, data, filename, text, caller.id)
         del data
-        picture, kind = await direct.picture_of(spec)
-        return Response(picture, media_type=kind.content_type)
+        blurred = await direct.picture_of(spec)
+        if wants_parts(accept):
+            body, content_type = in_parts(blurred, models)
+            return Response(body, media_type=content_type)
+        return Response(blurred.picture, media_type=blurred.kind.content_type)

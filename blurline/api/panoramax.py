@@ -1,0 +1,70 @@
+"""The answer to Panoramax's servers: the blurred picture, and beside it what was blurred.
+
+They ask for it by `Accept: multipart/form-data`, and read a part `image` and a part `metadata`. Its
+JSON may hold `annotations` for their database: boxes in pixels with tags.
+https://gitlab.com/panoramax/server/api (`geovisio.utils.pictures`, `geovisio.utils.annotations`)
+"""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blurline import __version__
+from blurline.imaging.kind import Kind
+
+MULTIPART = "multipart/form-data"
+SERVICE = "blurline"
+KEY = f"{SERVICE}|redacted"
+"""The tag of a redacted region; its value is the name of the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blurred:
+    """A blurred picture, its kind, and its regions as the job's results have them."""
+
+    picture: bytes
+    kind: Kind
+    regions: Sequence[Mapping[str, Any]]
+
+
+def wants_parts(accept: str) -> bool:
+    """Whether a request with that `Accept` is to be answered in parts."""
+    return any(word.partition(";")[0].strip() == MULTIPART for word in accept.lower().split(","))
+
+
+def in_parts(blurred: Blurred, models: Mapping[str, str]) -> tuple[bytes, str]:
+    """The answer's body and its content type.
+
+    Args:
+        blurred: what to answer.
+        models: names of the networks by target.
+    """
+    boundary = secrets.token_hex(16)
+    annotations = [_annotation(region, models) for region in blurred.regions]
+    metadata = json.dumps({"service_name": SERVICE, "annotations": annotations}).encode()
+    name = f"picture.{blurred.kind.extension}"
+    parts = [
+        ('name="metadata"', "application/json", metadata),
+        (f'name="image"; filename="{name}"', blurred.kind.content_type, blurred.picture),
+    ]
+    body = b"".join(
+        f"--{boundary}\r\nContent-Disposition: form-data; {said}\r\n"
+        f"Content-Type: {content_type}\r\n\r\n".encode()
+        + content
+        + b"\r\n"
+        for said, content_type, content in parts
+    )
+    return body + f"--{boundary}--\r\n".encode(), f"{MULTIPART}; boundary={boundary}"
+
+
+def _annotation(region: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
+    """A box as left, top, right, bottom; a tag, and what qualifies it, in their way of writing."""
+    target = region["target"]
+    tag = f"[{KEY}={target}]"
+    tags = {KEY: target, f"detection_confidence{tag}": f"{region['confidence']:.2f}"}
+    if target in models:
+        tags[f"detection_model{tag}"] = f"{SERVICE}-{models[target]}/{__version__}"
+    semantics = [{"key": key, "value": value} for key, value in tags.items()]
+    return {"shape": list(region["box"]), "semantics": semantics}
