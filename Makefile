@@ -102,7 +102,7 @@ dashboards: $(INSTALLED) ## write Grafana's dashboards anew
 	$(BIN)/python -m monitoring.dashboards
 
 lock: ## write the pinned versions anew: the newest that pyproject.toml and package.json allow
-	rm -rf build/lock build/lock-checkov
+	rm -rf build/lock build/lock-checkov build/lock-panoramax
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip
 	build/lock/bin/python -m pip freeze --all | grep '^pip==' > tools/pip.txt
@@ -111,6 +111,9 @@ lock: ## write the pinned versions anew: the newest that pyproject.toml and pack
 	$(PYTHON) -m venv build/lock-checkov
 	build/lock-checkov/bin/python -m pip install --quiet checkov
 	build/lock-checkov/bin/python -m pip freeze > tools/checkov.txt
+	$(PYTHON) -m venv build/lock-panoramax
+	build/lock-panoramax/bin/python -m pip install --quiet geovisio geopic-tag-reader
+	build/lock-panoramax/bin/python -m pip freeze > tools/panoramax.txt
 	cd deploy/k8s && npm update --package-lock-only
 
 clean: ## remove what the targets above made

@@ -1,5 +1,6 @@
 """Of an original's metadata a policy lets through what it names, checked and written anew."""
 
+import math
 import random
 import re
 import struct
@@ -289,9 +290,10 @@ def test_a_number_of_gps_stays_where_the_standard_says_what_is_left_out(
 FOCUS = {0x920A: IFDRational(17, 4), 0xA405: 26}
 
 
-def test_keep_keeps_the_focal_length() -> None:
-    _, capture, _ = of(exif({}, FOCUS, {}))
-    assert capture == {**FOCUS, 0x9000: b"0232"}
+@pytest.mark.parametrize("length", [IFDRational(17, 4), 4.25, IFDRational(4_250_000, 1_000_000)])
+def test_keep_keeps_the_focal_length(length: object) -> None:
+    for said in (exif({}, {**FOCUS, 0x920A: length}, {}), exif({**FOCUS, 0x920A: length}, {}, {})):
+        assert of(said) == ({}, {**FOCUS, 0x9000: b"0232"}, {})
 
 
 @pytest.mark.parametrize(
@@ -301,6 +303,8 @@ def test_keep_keeps_the_focal_length() -> None:
         {0x920A: IFDRational(4, 0)},
         {0x920A: IFDRational(100_001, 1)},
         {0x920A: (IFDRational(17, 4), IFDRational(1, 1))},
+        {0x920A: math.inf},
+        {0x920A: math.nan},
         {0x920A: "4.25"},
         {0xA405: 0},
         {0xA405: "26 mm"},

@@ -23,6 +23,7 @@ PROGRAMS = FOLDER / "bin"
 K8S = ROOT / "deploy/k8s"
 MODELS = K8S / "node_modules"
 PINNED = Path(__file__).with_name("checkov.txt")
+PANORAMAX = Path(__file__).with_name("panoramax.txt")
 PIP = Path(__file__).with_name("pip.txt")
 WANTED = ("prometheus", "promtool", "prometheus-alertmanager", "amtool", "kubectl")
 PACKAGES = ("prometheus", "promtool", "prometheus-alertmanager", "kubectl")
@@ -47,6 +48,7 @@ def main() -> None:
     """Install what is missing, all at once; print a line for each part."""
     steps = [
         Step("checkov", checkov),
+        Step("Panoramax's server and tag reader", panoramax),
         Step("models of KEDA, Istio and the Prometheus Operator", models),
         Step(", ".join(WANTED), debian_programs),
     ]
@@ -66,23 +68,41 @@ def outcome(step: Step) -> str:
 
 
 def checkov() -> None:
-    """Give checkov an environment of its own, since its pins contradict those of blurline.
+    """Bring checkov.
+
+    Raises:
+        NotInstalledError: what `environment` raises.
+    """
+    home = FOLDER / "checkov"
+    environment(home, PINNED)
+    link(home / "bin/checkov")
+
+
+def panoramax() -> None:
+    """Bring what asks `/blur/` in Panoramax's servers, and what reads their pictures' tags.
+
+    Raises:
+        NotInstalledError: what `environment` raises.
+    """
+    environment(FOLDER / "panoramax", PANORAMAX)
+
+
+def environment(home: Path, pins: Path) -> None:
+    """Give a program an environment of its own, since its pins contradict those of blurline.
 
     Raises:
         NotInstalledError: pip can't reach the packages, or this Python is none of theirs.
     """
-    home = FOLDER / "checkov"
-    if unchanged(home, PINNED):
+    if unchanged(home, pins):
         return
     shutil.rmtree(home, ignore_errors=True)
-    run([sys.executable, "-m", "venv", str(home)], "checkov")
+    run([sys.executable, "-m", "venv", str(home)], home.name)
     pip = [str(home / "bin/python"), "-m", "pip", "install", "--quiet"]
     pip += ["--disable-pip-version-check", "--no-compile"]
-    run([*pip, "--requirement", str(PIP)], "checkov")
+    run([*pip, "--requirement", str(PIP)], home.name)
     # All of its packages are pinned, so there is nothing to resolve; most are never imported.
-    run([*pip, "--no-deps", "--requirement", str(PINNED)], "checkov")
-    link(home / "bin/checkov")
-    note(home, PINNED)
+    run([*pip, "--no-deps", "--requirement", str(pins)], home.name)
+    note(home, pins)
 
 
 def models() -> None:

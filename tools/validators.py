@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from tools.install_validators import PROGRAMS, ROOT, called, last_line
+from tools.install_validators import FOLDER, PROGRAMS, ROOT, called, last_line
 
 RENDERED = "build/overlays"
 OVERLAYS = ("eks-istio", "gke", "local")
@@ -84,6 +84,13 @@ def validators() -> tuple[Validator, ...]:
     return (*slow(), *manifests(), *quick())
 
 
+def panoramax() -> Validator:
+    """Panoramax's own server code and tag reader against `/blur/`."""
+    python = str(FOLDER / "panoramax/bin/python")
+    version = (python, "-m", "pip", "show", "geovisio")
+    return Validator("panoramax", version, (tests("panoramax", "tests/test_panoramax.py"),), BRING)
+
+
 def slow() -> tuple[Validator, ...]:
     """Those that take longest."""
     checkov = ("checkov", "--config-file", "deploy/checkov.yaml")
@@ -94,6 +101,7 @@ def slow() -> tuple[Validator, ...]:
     )
     return (
         Validator("mypy", ("mypy", "--version"), (("mypy",),)),
+        panoramax(),
         Validator(
             "checkov",
             ("checkov", "--version"),

@@ -38,6 +38,9 @@ It leaves no room for bytes in the shape of a fraction."""
 _ALTITUDES = tuple(bytes((reference,)) for reference in range(4))
 """The references of altitudes, two of EXIF 2.32 and two more of EXIF 3.0, handed on as they are."""
 
+_SHORTEST, _LONGEST = 0.01, 50_000
+"""Focal lengths in millimetres; those of telescopes are not longer."""
+
 
 class MetadataPolicy(StrEnum):
     """What of an original's metadata is let through.
@@ -134,7 +137,7 @@ def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
                     **dict.fromkeys((0x9290, 0x9291, 0x9292), _is_subsecond),
                 }
             ),
-            *_focal_length(capture),
+            *_focal_length(capture, tags),
         ),
         gps=_position(gps),
         panorama=panorama_of(data, kind),
@@ -230,16 +233,19 @@ def _position(gps: _Tags) -> tuple[ifd.Entry, ...]:
     return (*entries, *gps.texts({29: _is_date}))
 
 
-def _focal_length(capture: _Tags) -> Iterator[ifd.Entry]:
-    """The focal length in millimetres, and that of the same view on 35 mm film (EXIF 2.32, 4.6.5).
+def _focal_length(*directories: _Tags) -> Iterator[ifd.Entry]:
+    """The focal length in millimetres, and that of the same view on 35 mm film (EXIF 2.32, 4.6.5),
+    of the first directory that has them; some writers put numbers of other types there.
 
     Without them a viewer does not know how wide the view is.
     """
-    if any(numbers := capture.numbers(0x920A, 100_000)):
-        yield ifd.rationals(0x920A, *numbers)
-    on_film = capture.get(0xA405)
-    if isinstance(on_film, int) and 0 < on_film <= 0xFFFF:
-        yield ifd.shorts(0xA405, on_film)
+    found = [tags.get(0x920A) for tags in directories]
+    lengths = [float(n) for n in found if isinstance(n, int | float | IFDRational)]
+    if fit := [n for n in lengths if _SHORTEST <= n <= _LONGEST]:
+        yield ifd.rationals(0x920A, Fraction(fit[0]).limit_denominator(1000))
+    found = [tags.get(0xA405) for tags in directories]
+    if on_film := [n for n in found if isinstance(n, int) and 0 < n <= _LONGEST]:
+        yield ifd.shorts(0xA405, on_film[0])
 
 
 def _is_name(text: str) -> bool:
