@@ -22,7 +22,6 @@ def install_direct(app: FastAPI, service: Service) -> None:
     targets = service.pipelines[PIPELINE].targets
     models = {name: target.model for name, target in targets.items()}
 
-    @app.head("/blur/", include_in_schema=False)
     @app.get("/blur/", include_in_schema=False)
     def ready() -> dict[str, str]:
         return {"message": "POST a picture in the field `picture`"}
