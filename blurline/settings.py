@@ -235,6 +235,11 @@ class Settings(BaseSettings):
         description="Whether a picture that can't be treated fails or is redacted as a whole when "
         "an upload does not say.",
     )
+    default_output_format: Literal["same", "jpeg", "png", "webp", "avif"] = Field(
+        "same",
+        description="The kind of a result's file when an upload does not say; `same` is the "
+        "original's, with PNG for GIF and JPEG for HEIC.",
+    )
     second_look: float = Field(
         0.05,
         ge=0,
@@ -379,6 +384,7 @@ class Settings(BaseSettings):
         "default_quality",
         "default_metadata",
         "default_on_failure",
+        "default_output_format",
         "originals",
         mode="before",
     )

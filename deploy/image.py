@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PIXEL_WORK = (
+    "av",
     "numpy",
     "opencv-python-headless",
     "openvino",

@@ -8,17 +8,21 @@ import binascii
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from blurline.imaging.kind import Kind
+from tests.heic_files import DEPTH, GAIN_MAP, Item, auxiliary, exif_item, heic, heif, still
 from tests.parts import drawing, picture_file
 from tests.telltales import BASE, MARKER, PICTURE, exif_block, telling_profile
 
-AVIF = cast("Kind", "avif")
-KINDS = list(dict.fromkeys([*Kind, AVIF]))
+AVIF = Kind.AVIF
+KINDS = list(Kind)
+WRITTEN = [kind for kind in KINDS if kind is not Kind.HEIC]
+"""The kinds that there are encoders of."""
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
@@ -364,6 +368,40 @@ _AVIF: dict[str, Callable[[], bytes]] = {
     "metadata unit": _metadata_unit,
 }
 
+
+def _heic(*properties: tuple[bytes, bytes], after: bytes = b"", **hung: Item) -> bytes:
+    return heic(np.asarray(BASE), *properties, **hung) + after
+
+
+def _told_in_the_stream() -> bytes:
+    """A unit of user data in the very stream that codes the picture (H.265, D.2.7)."""
+    item = still(np.asarray(BASE))
+    unit = b"\x4e\1\5" + bytes((16 + len(MARKER),)) + bytes(16) + MARKER + b"\x80"
+    content = struct.pack(">I", len(unit)) + unit + item.content
+    return heif({1: replace(item, content=content)})
+
+
+_SMALL = np.asarray(BASE.resize((24, 16)))
+_OTHER = np.asarray(BASE.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+
+_HEIC: dict[str, Callable[[], bytes]] = {
+    "EXIF": lambda: _heic(exif=exif_item(exif_block())),
+    "XMP": lambda: _heic(xmp=Item(b"mime", _xmp(MARKER)).referring(b"cdsc", 1)),
+    "colour profile": lambda: _heic((b"colr", b"prof" + telling_profile())),
+    "thumbnail": lambda: _heic(small=still(_SMALL).referring(b"thmb", 1)),
+    "JPEG thumbnail": lambda: _heic(small=Item(b"jpeg", PICTURE).referring(b"thmb", 1)),
+    "depth map": lambda: _heic(depth=auxiliary(_SMALL, DEPTH)),
+    "gain map": lambda: _heic(gain=auxiliary(_SMALL[..., 0], GAIN_MAP)),
+    "second picture": lambda: _heic(other=still(_OTHER), text=Item(b"mime", MARKER)),
+    "unknown item": lambda: _heic(other=Item(b"abcd", MARKER + PICTURE)),
+    "unknown property": lambda: _heic((b"abcd", MARKER + PICTURE)),
+    "unknown box": lambda: _heic(after=box(b"uuid", bytes(16) + MARKER + PICTURE)),
+    "motion photo": lambda: _heic(after=box(b"mpvd", _film())),
+    "film behind it": lambda: _heic(after=_film() + box(b"moov", MARKER)),
+    "after the end": lambda: _heic(after=MARKER + PICTURE),
+    "message in the stream": _told_in_the_stream,
+}
+
 _MAKERS: dict[str, dict[str, Callable[[], bytes]]] = {
     "jpeg": _JPEG,
     "png": _PNG,
@@ -372,6 +410,7 @@ _MAKERS: dict[str, dict[str, Callable[[], bytes]]] = {
     "bmp": _BMP,
     "gif": _GIF,
     "avif": _AVIF,
+    "heic": _HEIC,
 }
 
 CARRIERS = [(kind, place) for kind in KINDS for place in _MAKERS[kind]]

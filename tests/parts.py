@@ -55,6 +55,7 @@ from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
 from blurline.treatment.treatment import Treatment
 from pipeline_architecture import pipelines
+from tests.heic_files import ALPHA, auxiliary, exif_item, heic
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -261,10 +262,22 @@ def names_below(folder: Path) -> set[str]:
 
 
 def picture_file(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """The picture as a file that another program, Pillow, has written."""
+    """The picture as a file that another program has written: Pillow, or x265."""
+    if kind.upper() == "HEIC":
+        return _heic(image, **options)
     with BytesIO() as file:
         image.save(file, kind, **options)
         return file.getvalue()
+
+
+def _heic(image: Image.Image, *, exif: bytes = b"", icc_profile: bytes = b"", **_: Any) -> bytes:
+    hung = {}
+    if image.mode == "RGBA":
+        hung["alpha"] = auxiliary(np.asarray(image.getchannel("A")), ALPHA)
+    if exif:
+        hung["exif"] = exif_item(exif.removeprefix(b"Exif\0\0"))
+    profile = [(b"colr", b"prof" + icc_profile)] if icc_profile else []
+    return heic(np.asarray(image.convert("RGB")), *profile, **hung)
 
 
 def job_spec(

@@ -25,7 +25,7 @@ from tests.parts import (
 )
 
 QUEUE = "rq:queue:image_processing_queue"
-HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+FILM = b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(100)
 
 
 def send(client: httpx.Client, pictures: list[bytes], **data: Any) -> httpx.Response:
@@ -64,7 +64,7 @@ def queued(server: ValkeyServer) -> list[str]:
 
 
 def test_a_bad_file_does_not_sink_its_batch(idle_client: Start, small_jpeg: bytes) -> None:
-    pictures = [small_jpeg, b"plain words", small_jpeg, HEIC, b"", small_jpeg]
+    pictures = [small_jpeg, b"plain words", small_jpeg, FILM, b"", small_jpeg]
 
     answer = send(idle_client(), pictures)
 
@@ -174,7 +174,7 @@ def test_progress_is_still_known_when_redis_has_forgotten_the_jobs(
 def test_a_batch_of_bad_files_only_is_done_at_once(taking: Taking) -> None:
     client = taking.client
 
-    answer = send(client, [b"plain words", HEIC]).json()
+    answer = send(client, [b"plain words", FILM]).json()
 
     assert (answer["submitted"], answer["rejected"]) == (0, 2)
     assert done(client, answer["batch_id"])["total"] == 0

@@ -24,6 +24,7 @@ from tests.parts import Start, ValkeyServer, drawing, ended, picture_file, refus
         ({"quality": "best"}, "fast, balanced, thorough"),
         ({"metadata": "all"}, "keep, minimal, none"),
         ({"on_failure": "ignore"}, "fail, obscure"),
+        ({"output_format": "gif"}, "same, jpeg, png, webp, avif"),
         ({"threshold": "car=0.3"}, "face, license_plate"),
         ({"threshold": "face=2"}, "0.01 to 1"),
         ({"ignore_zones": "[[[0, 0], [1, 0]]]"}, "ignore_zones[0]"),

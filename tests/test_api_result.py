@@ -165,6 +165,7 @@ FORMATS: dict[str, tuple[Callable[[Image.Image], bytes], str]] = {
     ),
     "GIF": (lambda image: picture_file(image, "GIF"), "image/png"),
     "AVIF": (lambda image: picture_file(image, "AVIF"), "image/avif"),
+    "HEIC": (lambda image: picture_file(image, "HEIC"), "image/jpeg"),
 }
 
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.heic_files import Item, heif
 from tests.originals import original_of
 from tests.parts import (
     Start,
@@ -85,6 +86,7 @@ def test_what_is_answered_submitted_is_stored_and_queued(taking: Taking, small_j
         b"RIFF\x10\0\0\0WEBPVP8 ",
         b"RIFF\x10\0\0\0WAVEfmt ",
         bytes(100_000),
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100),
         png_header(0, 10),
     ],
     ids=lambda content: repr(content[:14]),
@@ -96,8 +98,7 @@ def test_what_is_no_image_is_answered_400(refusing: httpx.Client, content: bytes
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), id="HEIC"),
-        pytest.param(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(100), id="HEIF"),
+        pytest.param(heif({1: Item(b"jpeg", b"1234")}), id="HEIF with a JPEG in it"),
         pytest.param(b"<svg xmlns='http://www.w3.org/2000/svg'/>", id="SVG"),
         pytest.param(b"\n<?xml version='1.0'?>\n<!-- by hand -->\n<svg/>", id="SVG after XML"),
         pytest.param(b"\xef\xbb\xbf<svg/>", id="SVG after byte order mark"),
@@ -121,7 +122,7 @@ def test_a_picture_of_another_kind_is_answered_415(refusing: httpx.Client, conte
 def test_the_refusal_of_a_kind_says_which_kinds_are_taken(refusing: httpx.Client) -> None:
     message = send(refusing, written("QOI")).json()["error"]["message"]
 
-    kinds = ("jpeg", "png", "webp", "bmp", "tiff", "gif", "avif")
+    kinds = ("jpeg", "png", "webp", "bmp", "tiff", "gif", "avif", "heic")
     assert all(kind in message for kind in ("QOI", *kinds))
 
 

@@ -19,7 +19,7 @@ from blurline.imaging.decode import decode
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import Metadata, MetadataPolicy, read_metadata
-from tests.carriers import AVIF, CARRIERS, KINDS, box, carrier, png_chunk, segment
+from tests.carriers import AVIF, CARRIERS, WRITTEN, box, carrier, png_chunk, segment
 from tests.parts import drawing, files_below, picture_file
 from tests.telltales import (
     BASE,
@@ -108,7 +108,7 @@ def whole(kind: Kind, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("policy", MetadataPolicy)
-@pytest.mark.parametrize(("kind", "place"), CARRIERS)
+@pytest.mark.parametrize(("kind", "place"), [case for case in CARRIERS if case[0] in WRITTEN])
 def test_nothing_that_a_file_carries_leaves_with_its_pixels(
     kind: Kind, place: str, policy: MetadataPolicy
 ) -> None:
@@ -128,7 +128,7 @@ def test_the_coded_samples_of_a_jpeg_stay_bit_for_bit(place: str) -> None:
     assert [part[1:] for part in segments(cleaned) if part[0] == 0xDA] == scans
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_what_is_clean_stays_as_it_is(kind: Kind) -> None:
     original = whole(kind)
     metadata = read_metadata(original, kind, MetadataPolicy.KEEP)
@@ -337,7 +337,7 @@ def test_a_transparent_bmp_stays_transparent() -> None:
     assert (stored(cleaned, Kind.BMP) == pixels).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_a_file_cut_short_is_refused(kind: Kind) -> None:
     noise = random.Random(1).randbytes(96 * 64 * 3)
     data = picture_file(Image.frombytes("RGB", (96, 64), noise), kind)
@@ -357,7 +357,7 @@ def test_an_avif_with_an_empty_table_is_refused(name: bytes) -> None:
         clean(bytes(data), AVIF, Metadata())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_damage_anywhere_gives_a_file_or_a_value_error(kind: Kind) -> None:
     chance = random.Random(7)
     data = whole(kind)

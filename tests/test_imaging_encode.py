@@ -16,7 +16,7 @@ from tests.parts import drawing, picture_file
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=100_000_000)
 PIXELS = drawing(96, 64)
 PICTURE = Image.fromarray(PIXELS)
-LOSSY = (Kind.JPEG, Kind.WEBP, Kind.AVIF)
+LOSSY = (Kind.JPEG, Kind.WEBP, Kind.AVIF, Kind.HEIC)
 LOSSLESS = tuple(kind for kind in Kind if kind not in LOSSY)
 TELLTALE = "Seen at 48.8584 N by Jane Roe"
 
@@ -64,8 +64,10 @@ def test_a_lossy_kind_keeps_the_picture(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_a_picture_is_written_as_its_own_kind_but_a_gif_as_png(kind: Kind) -> None:
-    expected = Kind.PNG if kind is Kind.GIF else kind
+def test_a_picture_is_written_as_its_own_kind_but_a_gif_as_png_and_heic_as_jpeg(
+    kind: Kind,
+) -> None:
+    expected = {Kind.GIF: Kind.PNG, Kind.HEIC: Kind.JPEG}.get(kind, kind)
     assert read_header(encode(PIXELS, kind, 90), LIMITS).kind is expected is kind.written
 
 

@@ -19,10 +19,9 @@ PICTURE = Image.fromarray(drawing(WIDTH, HEIGHT))
 FILES = {kind: picture_file(PICTURE, kind.value) for kind in Kind}
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+"""The start of a file, which says what it is and no more."""
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1"
 UNSUPPORTED = {
-    "HEIC": HEIC,
-    "HEIF": HEIC.replace(b"ftypheic", b"ftypmif1"),
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
     "SVG with a prolog": b'\n<?xml version="1.0"?>\n<!-- drawn by hand -->\n<SVG></SVG>',
     "SVG with a byte order mark": b'\xef\xbb\xbf<?xml version="1.0"?><svg></svg>',
@@ -88,7 +87,7 @@ def claiming(kind: Kind, width: int, height: int) -> bytes:
         struct.pack_into("<ii", data, 18, width, height)
     elif kind is Kind.GIF:
         struct.pack_into("<HH", data, 6, width, height)
-    elif kind is Kind.AVIF:
+    elif kind in (Kind.AVIF, Kind.HEIC):
         struct.pack_into(">II", data, data.index(b"ispe") + 8, width, height)
     else:
         for tag, value in ((256, width), (257, height)):  # one number of 32 bits each
@@ -115,6 +114,9 @@ def test_each_kind_is_known_by_its_content(kind: Kind) -> None:
         (HEIC.replace(b"ftypheic", b"ftypavif"), Kind.AVIF),
         (HEIC.replace(b"ftypheic", b"ftypavis"), Kind.AVIF),
         (HEIC.replace(b"mif1heic", b"mif1avif"), Kind.AVIF),
+        *((HEIC.replace(b"heic", brand), Kind.HEIC) for brand in (b"heix", b"hevc", b"MiHE")),
+        (HEIC.replace(b"ftypheic", b"ftypMiHB"), Kind.HEIC),
+        (HEIC.replace(b"mif1", b"tmap"), Kind.HEIC),
         (b"BM" + bytes(12) + b"\x0c\0\0\0", Kind.BMP),
         (b"BM" + bytes(12) + b"\x7c\0\0\0", Kind.BMP),
     ],
@@ -130,8 +132,8 @@ def test_a_kind_that_is_not_read_is_called_unsupported(name: str) -> None:
 
 def test_the_refusal_names_the_kind_and_what_to_send_instead() -> None:
     with pytest.raises(PictureError) as caught:
-        sniff(HEIC)
-    assert all(word in caught.value.message for word in ("HEIF", *(kind.value for kind in Kind)))
+        sniff(MP4)
+    assert all(word in caught.value.message for word in ("video", *(kind.value for kind in Kind)))
 
 
 @pytest.mark.parametrize("name", NO_IMAGES)
@@ -146,7 +148,7 @@ def test_a_file_cut_anywhere_gives_its_true_size_or_an_error(kind: Kind) -> None
         try:
             header = read_header(data[:length], LIMITS)
         except PictureError as error:
-            assert error.code == "not_an_image"
+            assert error.code in ("not_an_image", "corrupt_image")
         else:
             assert (header.width, header.height) == (WIDTH, HEIGHT), length
 

@@ -16,12 +16,12 @@ from blurline.imaging.containers import tiff
 from blurline.imaging.containers.clean import clean
 from blurline.imaging.decode import Pixels, decode, turn_upright
 from blurline.imaging.header import Header, Limits, read_header
-from blurline.imaging.kind import Kind
+from blurline.imaging.kind import Kind, OutputFormat
 from blurline.imaging.metadata import Metadata, MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
-from tests.carriers import AVIF, CARRIERS, carrier, png_chunk
+from tests.carriers import AVIF, CARRIERS, WRITTEN, carrier, png_chunk
 from tests.parts import drawing, files_below, picture_file
-from tests.telltales import MARKER, embedded_pictures, traces
+from tests.telltales import BASE, MARKER, embedded_pictures, traces
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=30_000_000)
 BOXES = [(10, 5, 40, 30), (60, 40, 96, 64)]
@@ -302,23 +302,26 @@ def test_a_rarer_sort_of_tiff_keeps_its_pixels(make: Callable[[], bytes]) -> Non
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 3), (3, 17)])
-@pytest.mark.parametrize("kind", [*Kind, AVIF])
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_odd_and_tiny_sizes_are_written(kind: Kind, size: tuple[int, int]) -> None:
     data = picture_file(Image.new("RGB", size, (200, 100, 50)), kind)
     pixels = upright(data, kind).copy()
     result = rewrite(data, kind, pixels, [(0, 0, 1, 1)], 1, 95)
-    written = Kind.PNG if kind is Kind.GIF else kind
+    written = OutputFormat.SAME.of(kind)
     assert cv2.absdiff(upright(result, written), pixels).max() < 12
 
 
 @pytest.mark.parametrize(("kind", "place"), CARRIERS)
 def test_nothing_that_an_original_carries_is_in_what_is_rewritten(kind: Kind, place: str) -> None:
     data = carrier(kind, place)
-    with Image.open(BytesIO(data)) as image:
-        pixels = decode(data, Header(kind, image.width, image.height, 1))
+    size = BASE.size
+    if kind is not Kind.HEIC:  # which Pillow does not read
+        with Image.open(BytesIO(data)) as image:
+            size = image.size
+    pixels = decode(data, Header(kind, *size, 1))
     result = rewrite(data, kind, pixels, [], 1, 90)
     metadata = read_metadata(data, kind, MetadataPolicy.KEEP)
-    cleaned = clean(result, Kind.PNG if kind is Kind.GIF else kind, metadata)
+    cleaned = clean(result, OutputFormat.SAME.of(kind), metadata)
     for file in (result, cleaned):
         assert not traces(file)
         assert embedded_pictures(file) == 0

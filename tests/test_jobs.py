@@ -141,6 +141,7 @@ def test_what_was_blurred_is_told_with_its_options_and_zones() -> None:
         },
         "metadata": "minimal",
         "on_failure": "fail",
+        "output_format": "same",
         "path": "lossless",
         "second_look": "passed",
         "counts": {"face": 1, "car": 0, "zone": 1},

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from blurline.errors import OptionError, SettingsError
+from blurline.imaging.kind import OutputFormat
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
@@ -29,7 +30,12 @@ from tests.parts import ROOT
 
 KNOWN = ("face", "license_plate", "car")
 DEFAULTS = OptionText(
-    "face,license_plate", "mosaic", "balanced", metadata="minimal", on_failure="fail"
+    "face,license_plate",
+    "mosaic",
+    "balanced",
+    metadata="minimal",
+    on_failure="fail",
+    output_format="same",
 )
 TRIANGLE = [[0, 0], [1, 0], [0.5, 0.25]]
 
@@ -62,6 +68,7 @@ def test_every_option_is_the_callers() -> None:
         redact_zones=zones,
         metadata="None",
         on_failure="OBSCURE",
+        output_format="WebP",
     )
     polygons = (((0.0, 0.0), (1.0, 0.0), (0.5, 0.25)),)
     assert options == Options(
@@ -72,6 +79,7 @@ def test_every_option_is_the_callers() -> None:
         Zones(polygons, polygons),
         MetadataPolicy.NONE,
         OnFailure.OBSCURE,
+        OutputFormat.WEBP,
     )
 
 
@@ -85,6 +93,7 @@ def test_every_option_is_the_callers() -> None:
         ({"quality": "best"}, "quality must be one of fast, balanced, thorough"),
         ({"metadata": "some"}, "metadata must be one of keep, minimal, none"),
         ({"on_failure": "ignore"}, "on_failure must be one of fail, obscure"),
+        ({"output_format": "heic"}, "output_format must be one of same, jpeg, png, webp, avif"),
         ({"threshold": "car=0.3"}, "threshold may name only what is looked for: face, license_"),
         ({"threshold": "dragon=0.3"}, "threshold may name only what is looked for: face, license_"),
         ({"threshold": "face=high"}, "threshold must be a number from 0.01 to 1"),

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from blurline.errors import SettingsError, StoreUnavailableError
-from blurline.imaging.kind import Kind
+from blurline.imaging.kind import Kind, OutputFormat
 from blurline.settings import load_settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store
@@ -273,7 +273,10 @@ def test_a_url_of_no_store_is_a_wrong_setting(url: str) -> None:
         (keys.original(JOB, Kind.JPEG), f"original/0d/{JOB}.jpg"),
         (keys.original(JOB, Kind.GIF), f"original/0d/{JOB}.gif"),
         (keys.processed(JOB, Kind.TIFF), f"processed/0d/{JOB}.tif"),
-        (keys.processed(JOB, Kind.GIF), f"processed/0d/{JOB}.png"),
+        (keys.original(JOB, Kind.HEIC), f"original/0d/{JOB}.heic"),
+        (keys.processed(JOB, Kind.GIF.written), f"processed/0d/{JOB}.png"),
+        (keys.processed(JOB, OutputFormat.SAME.of(Kind.HEIC)), f"processed/0d/{JOB}.jpg"),
+        (keys.processed(JOB, OutputFormat.WEBP.of(Kind.HEIC)), f"processed/0d/{JOB}.webp"),
         (keys.record(JOB), f"metadata/0d/{JOB}.json"),
         (keys.batch(JOB), f"metadata/batches/0d/{JOB}.json"),
     ],

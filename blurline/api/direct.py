@@ -90,7 +90,7 @@ class Direct:
         self._forget(spec)
         if record.error is not None:
             raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
-        key = keys.processed(spec.job_id, spec.kind)
+        key = keys.processed(spec.job_id, spec.written)
         picture = self.store.get(key)
         if picture is None:
             raise BlurlineError("the picture is not in the store any more", code="not_found")
@@ -98,4 +98,4 @@ class Direct:
             self.store.delete(key)
             self.store.delete(keys.certificate(spec.job_id))
         results = record.results or {}
-        return Blurred(picture, spec.kind.written, results["blur_metadata"]["regions"])
+        return Blurred(picture, spec.written, results["blur_metadata"]["regions"])

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from starlette.datastructures import Headers
 
 from blurline.api.errors import RequestError
+from blurline.imaging.kind import OutputFormat
 from blurline.queue.claims import Mark
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
@@ -120,5 +121,7 @@ def key_of(headers: Headers) -> str | None:
 def _sent(noun: Noun, digests: Sequence[bytes], choice: Choice) -> list[Any]:
     """All that makes two uploads the same but for who sends them. Names of files do not."""
     options = _OPTIONS.dump_python(choice.options, mode="json")
+    if choice.options.output_format is OutputFormat.SAME:
+        del options["output_format"]  # so that uploads of before there was a choice are known again
     hexes = [digest.hex() for digest in digests]
     return [noun.value, hexes, choice.pipeline.name, options, choice.callback_url]

@@ -9,6 +9,7 @@ from blurline.api.errors import STATUS_OF_CODE
 from blurline.api.forms import TEXT_BYTES
 from blurline.api.identity import HEADER, LONGEST_KEY, REPLAYED
 from blurline.api.schemas import ErrorAnswer
+from blurline.imaging.kind import OutputFormat
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import Style
 from blurline.settings import Settings
@@ -116,6 +117,13 @@ def form_schema(
             "whole",
             "enum": [choice.value for choice in OnFailure],
             "default": settings.default_on_failure,
+        },
+        "output_format": {
+            "type": "string",
+            "description": "the kind of the result's file; `same` is the original's, with PNG for "
+            "GIF and JPEG for HEIC",
+            "enum": [choice.value for choice in OutputFormat],
+            "default": settings.default_output_format,
         },
         "pipeline": {
             "type": "string",

@@ -169,7 +169,7 @@ def _results(record: JobRecord, told: dict[str, Any]) -> Results:
     """
     paths = {
         "original_image_path": keys.original(record.job_id, record.kind),
-        "processed_image_path": keys.processed(record.job_id, record.kind),
+        "processed_image_path": keys.processed(record.job_id, record.written),
     }
     return Results(**{**told, **paths})
 

@@ -83,6 +83,13 @@ def redact(
             "of it."
         ),
     ] = "",
+    output_format: Annotated[
+        str,
+        typer.Option(
+            help="Kind of the results: same (default: the source's, with PNG for GIF and JPEG for "
+            "HEIC), jpeg, png, webp, or avif."
+        ),
+    ] = "",
     pipeline: Annotated[
         str | None, typer.Option(help="Pipeline: blur_detect (default) or blur.")
     ] = None,
@@ -123,6 +130,7 @@ def redact(
         redact_zones=_or_file(redact_zones),
         metadata=metadata,
         on_failure=on_failure,
+        output_format=output_format,
     )
     settings = settings_of(default_pipeline=pipeline, worker_threads=threads)
     pipelines = pipelines_of(context, settings)

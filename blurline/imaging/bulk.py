@@ -7,8 +7,10 @@ and some make an object of every entry of a table. So both the bytes and the pie
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 from blurline.errors import PictureError
+from blurline.imaging.heif.boxes import spans
 from blurline.imaging.kind import Kind
 from blurline.imaging.tiff.directory import SIZES
 
@@ -41,7 +43,8 @@ def check_bulk(data: bytes, kind: Kind, max_metadata: int, max_scans: int) -> No
     Args:
         data: the file.
         kind: its kind.
-        max_metadata: bytes of segments, chunks, boxes or tags that hold no pixels.
+        max_metadata: bytes of segments, chunks, boxes or tags that hold no pixels; of a HEIC those
+            of its tables, since nothing else is read.
         max_scans: passes that a JPEG may be coded in.
 
     Raises:
@@ -83,6 +86,8 @@ def _pieces(data: bytes, kind: Kind) -> Iterator[int]:
             return _tags(data)
         case Kind.AVIF:
             return _boxes(data)
+        case Kind.HEIC:
+            return _tables_of_items(data)
     return iter(())
 
 
@@ -210,3 +215,9 @@ def _boxes(data: bytes) -> Iterator[int]:
             yield min(size, len(data) - place)
         place += size
     raise _too_many(f"AVIF files of more than {MAX_CHUNKS} boxes")
+
+
+def _tables_of_items(data: bytes) -> Iterator[int]:
+    """The box of a HEIC that says where all others are (ISO/IEC 14496-12, 8.11.1)."""
+    with suppress(ValueError):
+        yield from (end - start for name, start, end in spans(data) if name == b"meta")

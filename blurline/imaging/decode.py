@@ -12,7 +12,7 @@ from blurline.imaging.deep import png_colours
 from blurline.imaging.ending import with_end
 from blurline.imaging.header import Header
 from blurline.imaging.kind import Kind
-from blurline.imaging.levels import Levels, levels_of
+from blurline.imaging.levels import FULL, Levels, levels_of
 from blurline.imaging.pillow import opened
 from blurline.imaging.plain import plain_png
 from blurline.imaging.tiff.samples import read_samples
@@ -48,6 +48,8 @@ def decode(
         return _decode_reduced(data, header, reduction)
     if header.kind is Kind.TIFF:
         pixels: Pixels | None = _decode_tiff(data, levels)
+    elif header.kind is Kind.HEIC:
+        pixels = _decode_heic(data)
     elif header.kind is Kind.JPEG:
         pixels = _decode_jpeg(data)
     else:
@@ -135,6 +137,13 @@ def _narrowed(colours: NDArray[Any], levels: Levels | None) -> Pixels:
     if colours.dtype == np.uint16:
         narrow = (levels or levels_of(colours)).narrowed(colours)
     return np.repeat(narrow, 3, axis=2) if narrow.shape[2] == 1 else narrow
+
+
+def _decode_heic(data: bytes) -> Pixels:
+    from blurline.imaging.heif.pixels import read_colours  # FFmpeg is loaded where it is needed
+
+    samples = read_colours(data)
+    return samples if samples.dtype == np.uint8 else FULL.narrowed(samples)
 
 
 def _decode_with_pillow(data: bytes, kind: Kind) -> Pixels:

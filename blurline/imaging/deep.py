@@ -10,7 +10,7 @@ from PIL import Image
 from blurline.errors import PictureError
 from blurline.imaging.containers import png
 from blurline.imaging.kind import Kind
-from blurline.imaging.levels import Levels, levels_of
+from blurline.imaging.levels import FULL, Levels, levels_of
 from blurline.imaging.pillow import opened
 from blurline.imaging.plain import plain_png
 from blurline.imaging.tiff.samples import read_samples
@@ -68,7 +68,12 @@ def png_colours(data: bytes) -> NDArray[Any] | None:
 
 
 def file_levels(data: bytes, kind: Kind) -> Levels | None:
-    """The levels of a file that `decode` has read, None where its samples are not of 16 bits."""
+    """The levels of a file that `decode` has read, None where its samples are not of 16 bits.
+
+    A HEIC is a photo of many bits, not one of few in samples of many: it is shown as it is.
+    """
+    if kind is Kind.HEIC:
+        return FULL
     if kind not in (Kind.PNG, Kind.TIFF):
         return None
     colours = png_colours(data) if kind is Kind.PNG else read_samples(data).colours

@@ -21,13 +21,13 @@ def encode(pixels: Pixels, kind: Kind, quality: int) -> bytes:
         kind: the kind of the original.
         quality: 1 to 100, for JPEG (4:2:0), WebP and AVIF; the other kinds are lossless.
     """
-    if kind is Kind.JPEG:
+    written = kind.written
+    if written is Kind.JPEG:
         return bytes(
             simplejpeg.encode_jpeg(
                 pixels, quality=quality, colorspace="RGB", colorsubsampling="420", fastdct=False
             )
         )
-    written = kind.written
     if written is Kind.AVIF:
         with BytesIO() as file:
             Image.fromarray(pixels).save(file, "AVIF", quality=quality, speed=AVIF_SPEED)

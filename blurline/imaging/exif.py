@@ -1,15 +1,16 @@
 """The EXIF block of a picture file, and how it says that the picture is turned.
 
 Everything that asks how a picture lies asks here, so that what the networks see, what is redacted
-and what is written can't differ. EXIF's `Orientation` alone says it (and what of a HEIF file turns
-the picture, which its reader hands on as that tag): the copy of it that XMP may hold is left to
-nobody, though Pillow's `getexif` falls back to it.
+and what is written can't differ. EXIF's `Orientation` alone says it (and what of an AVIF file turns
+the picture, which its reader hands on as that tag; a HEIC is turned by its own reader): the copy of
+it that XMP may hold is left to nobody, though Pillow's `getexif` falls back to it.
 """
 
 from contextlib import suppress
 
 from PIL import Image
 
+from blurline.imaging.heif.picture import read_picture
 from blurline.imaging.kind import Kind
 from blurline.imaging.packed import exif_of_png
 
@@ -22,7 +23,7 @@ def read_exif(data: bytes, kind: Kind, image: Image.Image | None) -> Image.Exif:
     Args:
         data: the file.
         kind: its kind.
-        image: the file as Pillow opened it; of PNG and TIFF nothing is asked of it.
+        image: the file as Pillow opened it; of PNG, TIFF and HEIC nothing is asked of it.
 
     Raises:
         Exception: whatever Pillow's parser raises for a damaged block.
@@ -33,10 +34,14 @@ def read_exif(data: bytes, kind: Kind, image: Image.Image | None) -> Image.Exif:
     elif kind is Kind.PNG:
         # Pillow would decode all pixels to see whether a block comes behind them.
         block = exif_of_png(data)
+    elif kind is Kind.HEIC:
+        block = read_picture(data).exif
     else:
         block = None if image is None else image.info.get("exif")
     if isinstance(block, bytes) and block:
         exif.load(block)
+    if kind is Kind.HEIC and ORIENTATION_TAG in exif:
+        del exif[ORIENTATION_TAG]  # its boxes alone turn it (MIAF, 7.3.6.7)
     return exif
 
 

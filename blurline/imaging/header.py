@@ -11,6 +11,7 @@ from blurline.imaging.bulk import check_bulk
 from blurline.imaging.camera import raw_name, raw_tiff_name
 from blurline.imaging.exif import orientation_of, read_exif
 from blurline.imaging.frames import is_animated
+from blurline.imaging.heif.picture import primary_kind, read_picture
 from blurline.imaging.kind import Kind
 from blurline.imaging.pillow import opened
 from blurline.imaging.tiff.layout import layout_of
@@ -27,6 +28,17 @@ _LET_OUT = (
     RuntimeError,
 )
 """What Pillow's parsers let out, beside what they mean to raise, for some malformed files."""
+
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),
+    *(b"mif1", b"mif2", b"msf1", b"miaf", b"heif"),
+)
+"""Others are not asked for: phones add new ones each year."""
+
+_CODED = 3
+"""How many times the pixels that are taken may be coded: those shown, as many of transparency, and
+what tiles have beyond the edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +101,10 @@ def sniff(data: bytes) -> Kind:
         return Kind.TIFF
     if data.startswith(b"BM") and _is_bitmap(data):
         return Kind.BMP
-    if _is_avif(data):
-        return Kind.AVIF
+    if brands := _brands(data):
+        is_avif = not brands.isdisjoint(_AVIF_BRANDS) and primary_kind(data) != b"hvc1"
+        if is_avif or not brands.isdisjoint(_HEIF_BRANDS):
+            return Kind.AVIF if is_avif else Kind.HEIC
     if known := _unsupported(data):
         raise _not_supported(known)
     raise PictureError("the file is not an image", code="not_an_image")
@@ -118,14 +132,10 @@ def read_header(data: bytes, limits: Limits) -> Header:
         raise too_many_bytes(limits)
     kind = sniff(data)
     check_bulk(data, kind, limits.max_metadata, limits.max_scans)
-    width, height, orientation = (
-        _tiff_header(data, limits) if kind is Kind.TIFF else _header(data, kind, limits)
-    )
+    read = {Kind.TIFF: _tiff_header, Kind.HEIC: _heic_header}.get(kind)
+    width, height, orientation = read(data, limits) if read else _header(data, kind, limits)
     if is_animated(data, kind):
-        raise PictureError(
-            f"the {kind} file holds several frames or pages; send them one by one",
-            code="animation",
-        )
+        raise _animation(kind)
     return Header(kind, width, height, orientation)
 
 
@@ -150,6 +160,33 @@ def _header(data: bytes, kind: Kind, limits: Limits) -> tuple[int, int, int]:
         raise PictureError(f"the {kind} file's header is damaged") from error
     except _LET_OUT as error:
         raise PictureError(f"the {kind} file's header is damaged") from error
+
+
+def _heic_header(data: bytes, limits: Limits) -> tuple[int, int, int]:
+    """Upright width and height, and 1: the boxes that turn it are in its size already."""
+    if is_animated(data, Kind.HEIC):
+        raise _animation(Kind.HEIC)
+    try:
+        picture = read_picture(data)
+    except ValueError as error:
+        raise PictureError("the heic file's header is damaged") from error
+    for size in (picture.canvas.size, picture.canvas.shown):
+        _check_size(*size, Kind.HEIC, limits)
+    if picture.coded_pixels > _CODED * limits.max_pixels:
+        raise PictureError(
+            "the picture has too many pixels beside those that are shown", code="too_many_pixels"
+        )
+    try:
+        picture.check_stored()
+    except ValueError as error:
+        raise PictureError("parts of the heic file are missing", code="corrupt_image") from error
+    return *picture.canvas.shown, 1
+
+
+def _animation(kind: Kind) -> PictureError:
+    return PictureError(
+        f"the {kind} file holds several frames or pages; send them one by one", code="animation"
+    )
 
 
 def _check_size(width: int, height: int, kind: Kind, limits: Limits) -> None:
@@ -194,14 +231,15 @@ def _is_bitmap(data: bytes) -> bool:
     )
 
 
-def _is_avif(data: bytes) -> bool:
-    """Whether the file type box names AVIF, stills or sequences, as one of its brands.
+def _brands(data: bytes) -> set[bytes]:
+    """The brands that the file type box names; none where there is no such box.
 
     ISO/IEC 14496-12, 4.3: the box's length, `ftyp`, the major brand, a version, further brands.
     """
+    if data[4:8] != b"ftyp":
+        return set()
     brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
-    found = {brands[place : place + 4] for place in range(0, len(brands), 4)}
-    return data[4:8] == b"ftyp" and not found.isdisjoint((b"avif", b"avis"))
+    return {brands[place : place + 4] for place in range(0, len(brands), 4) if place != 4}
 
 
 def _unsupported(data: bytes) -> str | None:
@@ -209,8 +247,7 @@ def _unsupported(data: bytes) -> str | None:
     if raw := raw_name(data):
         return _raw(raw)
     if data[4:8] == b"ftyp" and len(data) >= 12:
-        brand = data[8:12]
-        return "HEIF" if brand in (b"heic", b"heix", b"heif", b"mif1", b"msf1") else "video"
+        return "video"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "video"
     head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()

@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from blurline.imaging import ifd, profile
 from blurline.imaging.exif import ORIENTATION_TAG, orientation_of, read_exif
+from blurline.imaging.heif.picture import read_picture
 from blurline.imaging.kind import Kind
 from blurline.imaging.packed import profile_of_png
 from blurline.imaging.panorama import Panorama, panorama_of
@@ -148,6 +149,8 @@ def _sources(data: bytes, kind: Kind) -> tuple[object, Image.Exif]:
     """The colour profile and the EXIF directories as they stand in the file."""
     if kind is Kind.TIFF:
         return page_of(data).content(ICC), read_exif(data, kind, None)
+    if kind is Kind.HEIC:
+        return read_picture(data).canvas.icc, read_exif(data, kind, None)
     with opened(data, kind) as image:
         icc = profile_of_png(data) if kind is Kind.PNG else image.info.get("icc_profile")
         return icc, read_exif(data, kind, image)

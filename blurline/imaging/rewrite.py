@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -15,8 +15,8 @@ from blurline.imaging.containers import png, tiff, webp
 from blurline.imaging.decode import Pixels, turn_upright
 from blurline.imaging.deep import colours_of, deep_samples
 from blurline.imaging.encode import AVIF_SPEED, encode
-from blurline.imaging.kind import Kind
-from blurline.imaging.levels import levels_of
+from blurline.imaging.kind import Kind, OutputFormat
+from blurline.imaging.levels import FULL, Levels, levels_of
 from blurline.imaging.pillow import opened
 from blurline.imaging.tiff.samples import read_samples
 
@@ -24,6 +24,8 @@ _Samples = NDArray[Any]
 """Samples of 8 or 16 bits, shape (height, width, channels): grey or RGB, then perhaps alpha."""
 
 _PNG_HEADER = 33  # where the header of a PNG file ends
+_DEEP = (Kind.PNG, Kind.TIFF)
+"""The kinds that are written with 16 bits a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,21 @@ class _Original:
         is_indexed: it has a palette.
         alpha: its transparency in 8 bits, shape (height, width, 1).
         deep: its samples of 16 bits.
+        levels: by which `decode` made 8 bits of these; None for their own.
     """
 
     is_grey: bool
     is_indexed: bool
     alpha: _Samples | None
     deep: _Samples | None
+    levels: Levels | None = None
+
+    def in_8_bits(self) -> "_Original":
+        """What may stay in a kind of no more bits."""
+        if self.deep is None:
+            return self
+        alpha = (self.deep[..., 3:] >> 8).astype(np.uint8)
+        return replace(self, deep=None, alpha=alpha if alpha.shape[2] else None)
 
 
 def rewrite(
@@ -50,39 +61,47 @@ def rewrite(
     boxes: Iterable[tuple[int, int, int, int]],
     orientation: int,
     quality: int,
+    output: OutputFormat = OutputFormat.SAME,
 ) -> bytes:
-    """`redacted` as a file of `kind.written` (AVIF as AVIF), upright, without metadata.
+    """`redacted` as a file of `output.of(kind)`, upright, without metadata.
 
-    Of the original stay: 16 bits a sample (PNG, TIFF), transparency, being grey, a palette (PNG,
-    GIF) where all colours fit into one, losslessness (WebP), and the chunks that say what the
-    colours of a PNG mean. In the boxes nothing of it stays, and all is opaque; nor do the finer
-    bits of any pixel that `redacted` shows in another colour.
+    Of the original stay, as far as that kind has them: samples of more than 8 bits (PNG, TIFF),
+    transparency, being grey, a palette (GIF, PNG to PNG) where all colours fit into one,
+    losslessness (WebP to WebP), and the chunks that say what the colours of a PNG mean (PNG to
+    PNG). In the boxes nothing of it stays, and all is opaque; nor do the finer bits of any pixel
+    that `redacted` shows in another colour. JPEG shows the colours alone.
 
     Args:
         data: the original, which `decode` has read.
-        kind: its kind. Of JPEG nothing but the pixels in `redacted` is kept.
+        kind: its kind.
         redacted: the whole picture, upright, with every region made unreadable.
         boxes: of the regions in `redacted`, in whole pixels: left, top, right, bottom.
         orientation: EXIF's 1 to 8, in which the original is stored.
-        quality: 1 to 100, for JPEG, AVIF, and WebP that was lossy.
+        quality: 1 to 100, for JPEG, AVIF, and WebP but for what was lossless WebP.
+        output: which kind to write.
     """
-    if kind is Kind.JPEG:
-        return encode(redacted, kind, quality)
+    written = output.of(kind)
+    if written is Kind.JPEG:
+        return encode(redacted, written, quality)
     hidden = np.zeros(redacted.shape[:2], np.bool_)
     for left, top, right, bottom in boxes:
         hidden[top:bottom, left:right] = True
-    original = _read(data, kind, orientation)
-    samples = _merged(original, redacted, hidden)
-    name = str(kind)
-    if name == "tiff":
+    if kind is Kind.HEIC:
+        original = _read_heic(data, deep=written in _DEEP)
+    else:
+        original = _read(data, kind, orientation)
+    kept = original if written in _DEEP else original.in_8_bits()
+    samples = _merged(kept, redacted, hidden)
+    if written is Kind.TIFF:
         return tiff.write(samples)
-    if name == "webp":
-        return _webp(samples, quality, lossless=webp.is_lossless(data))
-    if name == "avif":
+    if written is Kind.WEBP:
+        return _webp(samples, quality, lossless=kind is Kind.WEBP and webp.is_lossless(data))
+    if written is Kind.AVIF:
         return _saved(_image(samples), "AVIF", quality=quality, speed=AVIF_SPEED)
-    if name == "bmp":
+    if written is Kind.BMP:
         return _bmp(samples)
-    return _with_colours(_png(samples, indexed=original.is_indexed), data)
+    file = _png(samples, indexed=original.is_indexed)
+    return _with_colours(file, data) if kind is Kind.PNG else file
 
 
 def _read(data: bytes, kind: Kind, orientation: int) -> _Original:
@@ -121,13 +140,22 @@ def _read_tiff(data: bytes) -> _Original:
     )
 
 
+def _read_heic(data: bytes, *, deep: bool) -> _Original:
+    from blurline.imaging.heif import pixels  # FFmpeg is loaded where it is needed
+
+    alpha, fine = pixels.read_alpha(data), pixels.read_deep(data) if deep else None
+    if fine is not None and alpha is not None:
+        fine = np.concatenate([fine, alpha.astype(np.uint16) * 257], axis=2)
+    return _Original(is_grey=False, is_indexed=False, alpha=alpha, deep=fine, levels=FULL)
+
+
 def _merged(original: _Original, redacted: Pixels, hidden: NDArray[np.bool_]) -> _Samples:
     """The samples to write: those of `redacted`, with what of the original may stay."""
     is_grey = bool((redacted[..., :1] == redacted[..., 1:]).all())
     deep, alpha = original.deep, original.alpha
     if deep is not None:
         fine, alpha = colours_of(deep), deep[..., 3:]
-        levels = levels_of(fine)
+        levels = original.levels or levels_of(fine)
         shown = redacted[..., :1] if is_grey and fine.shape[2] == 1 else redacted
         same = (levels.narrowed(fine) == shown).all(axis=2) & ~hidden
         colours: _Samples = np.where(same[..., None], fine, levels.widened(shown))

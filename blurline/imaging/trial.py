@@ -16,7 +16,7 @@ from blurline.imaging.decode import HALF, decode
 from blurline.imaging.ending import with_end
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.jpeg import JpegError
-from blurline.imaging.kind import Kind
+from blurline.imaging.kind import Kind, OutputFormat
 from blurline.imaging.metadata import MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
 from blurline.imaging.turbojpeg import Blocks, library
@@ -61,7 +61,8 @@ def read_like_a_worker(data: bytes, limits: Limits) -> None:
     read_metadata(data, header.kind, MetadataPolicy.KEEP)
     turbojpeg = library()
     if header.kind is not Kind.JPEG:
-        rewrite(data, header.kind, pixels, (), header.orientation, quality=90)
+        output = OutputFormat.PNG if header.kind is Kind.HEIC else OutputFormat.SAME
+        rewrite(data, header.kind, pixels, (), header.orientation, 90, output)
         return
     with suppress(PictureError):  # a worker reads the whole where it can't read half
         decode(data, header, reduction=HALF)

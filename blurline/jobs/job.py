@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from blurline.imaging.kind import Kind
+from blurline.imaging.kind import Kind, OutputFormat
 from blurline.stages.frame import Options
 
 
@@ -45,6 +45,11 @@ class JobSpec:
     request_id: str = ""
     trace: str = ""
     callback_url: str | None = None
+
+    @property
+    def written(self) -> Kind:
+        """The kind of the result."""
+        return self.options.output_format.of(self.kind)
 
     def to_message(self) -> dict[str, Any]:
         """The job as plain JSON values."""
@@ -100,7 +105,8 @@ class JobRecord:
     """How a job ended. It is written once, last of all, and is what makes a result visible.
 
     `updated_at` and `submitted_at` are in seconds since the epoch. `results` is None for a job
-    that failed, `error` for one that was completed. `owner` is the `JobSpec`'s.
+    that failed, `error` for one that was completed. `owner` is the `JobSpec`'s, `kind` that of the
+    original.
     """
 
     job_id: str
@@ -114,6 +120,12 @@ class JobRecord:
     results: dict[str, Any] | None
     error: JobError | None
     owner: str | None = None
+    output_format: OutputFormat = OutputFormat.SAME
+
+    @property
+    def written(self) -> Kind:
+        """The kind of the result."""
+        return self.output_format.of(self.kind)
 
     def to_json(self) -> bytes:
         """The record as UTF-8 JSON."""
@@ -158,4 +170,5 @@ def _record(
         results=results,
         error=error,
         owner=spec.owner,
+        output_format=spec.options.output_format,
     )

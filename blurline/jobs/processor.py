@@ -84,8 +84,8 @@ class Processor:
             self.treatment.detectors,
             self.signing_key,
         )
-        key = keys.processed(spec.job_id, spec.kind)
-        self.store.put(key, treated.picture, spec.kind.written.content_type)
+        key = keys.processed(spec.job_id, spec.written)
+        self.store.put(key, treated.picture, spec.written.content_type)
         self.store.put(keys.certificate(spec.job_id), issue(certificate, self.signing_key), JSON)
         watch.lap("store")
         width, height = treated.frame.size
@@ -103,5 +103,5 @@ class Processor:
 
     def withdraw(self, spec: JobSpec) -> None:
         """Remove what `process` wrote, of a job that was deleted meanwhile."""
-        self.store.delete(keys.processed(spec.job_id, spec.kind))
+        self.store.delete(keys.processed(spec.job_id, spec.written))
         self.store.delete(keys.certificate(spec.job_id))

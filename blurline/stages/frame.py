@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from blurline.imaging.kind import OutputFormat
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import PixelBox, Style
 from blurline.redaction.zones import Polygon, Zones
@@ -41,6 +42,7 @@ class Options:
         zones: where nothing and where everything is blurred.
         metadata: what of the file's metadata the result keeps.
         on_failure: what happens if the picture can't be treated.
+        output_format: the kind of the result's file.
         upright: whether a JPEG that is stored turned is written as it is seen, not with a tag.
     """
 
@@ -51,6 +53,7 @@ class Options:
     zones: Zones = field(default_factory=Zones)
     metadata: MetadataPolicy = MetadataPolicy.MINIMAL
     on_failure: OnFailure = OnFailure.FAIL
+    output_format: OutputFormat = OutputFormat.SAME
     upright: bool = False
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from blurline.errors import OptionError, SettingsError
+from blurline.imaging.kind import OutputFormat
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Polygon, Zones
@@ -70,6 +71,7 @@ class OptionText:
     redact_zones: str = ""
     metadata: str = ""
     on_failure: str = ""
+    output_format: str = ""
 
 
 NAMES = tuple(field.name for field in fields(OptionText))
@@ -110,6 +112,9 @@ def options_of(text: OptionText, defaults: OptionText, known: Collection[str]) -
         ),
         metadata=_word(MetadataPolicy, "metadata", text.metadata or defaults.metadata),
         on_failure=_word(OnFailure, "on_failure", text.on_failure or defaults.on_failure),
+        output_format=_word(
+            OutputFormat, "output_format", text.output_format or defaults.output_format
+        ),
     )
 
 

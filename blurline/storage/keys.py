@@ -11,9 +11,9 @@ def original(job_id: str, kind: Kind) -> str:
     return f"original/{job_id[:2]}/{job_id}.{kind.extension}"
 
 
-def processed(job_id: str, kind: Kind) -> str:
-    """The redacted picture of an original of `kind`."""
-    return f"processed/{job_id[:2]}/{job_id}.{kind.written.extension}"
+def processed(job_id: str, written: Kind) -> str:
+    """The redacted picture, of the kind that it is written as."""
+    return f"processed/{job_id[:2]}/{job_id}.{written.extension}"
 
 
 def record(job_id: str) -> str:

@@ -22,7 +22,7 @@ def open_frame(
     Raises:
         PictureError: the file can't be read as a picture.
     """
-    if stays_a_jpeg(header, options.metadata):
+    if stays_a_jpeg(header, options):
         # What a stage lacks it says when it runs.
         with suppress(BlurlineError):
             if HALF * pipeline.finest_scale(*header.upright_size, options, detectors) <= 1:

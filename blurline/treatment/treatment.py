@@ -34,7 +34,7 @@ class Treated:
     """A redacted picture that may be published.
 
     Attributes:
-        picture: the file, of `header.kind.written`.
+        picture: the file, of the kind that the options ask for.
         header: what was read of the original.
         frame: the pixels, and what was found in them.
         way: how the file came to be.

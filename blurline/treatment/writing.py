@@ -8,7 +8,7 @@ from blurline.imaging.containers.clean import clean
 from blurline.imaging.decode import decode
 from blurline.imaging.header import Header
 from blurline.imaging.jpeg import JpegError
-from blurline.imaging.kind import Kind
+from blurline.imaging.kind import Kind, OutputFormat
 from blurline.imaging.metadata import Metadata, MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
 from blurline.imaging.turbojpeg import library
@@ -37,15 +37,16 @@ class Written:
     frame: Frame
 
 
-def stays_a_jpeg(header: Header, policy: MetadataPolicy) -> bool:
+def stays_a_jpeg(header: Header, options: Options) -> bool:
     """Whether `write` tries to keep the coefficients, for which it needs no pixel of the others."""
     # Without a tag for it, pixels that lie turned in the file would be shown turned.
-    is_shown_upright = header.orientation == 1 or policy is not MetadataPolicy.NONE
-    return header.kind is Kind.JPEG and is_shown_upright and library() is not None
+    is_shown_upright = header.orientation == 1 or options.metadata is not MetadataPolicy.NONE
+    stays = header.kind is Kind.JPEG and options.output_format.of(Kind.JPEG) is Kind.JPEG
+    return stays and is_shown_upright and library() is not None
 
 
 def write(original: bytes, header: Header, frame: Frame, options: Options, quality: int) -> Written:
-    """The redacted picture as a file of `header.kind.written` with what the options let through.
+    """The redacted picture as a file of the kind that the options say, with what they let through.
 
     A JPEG keeps its coefficients outside the boxes where that can be done; where not, and for other
     kinds, the pixels are encoded upright. A reduced frame of what has to be encoded is decoded once
@@ -63,7 +64,7 @@ def write(original: bytes, header: Header, frame: Frame, options: Options, quali
         PictureError: a reduced picture can't be decoded as a whole.
     """
     metadata = read_metadata(original, header.kind, options.metadata)
-    if stays_a_jpeg(header, options.metadata) and metadata.orientation == header.orientation:
+    if stays_a_jpeg(header, options) and metadata.orientation == header.orientation:
         try:
             picture = redact_jpeg(
                 original,
@@ -79,7 +80,7 @@ def write(original: bytes, header: Header, frame: Frame, options: Options, quali
             pass  # what can't be kept to the bit, or not be cleaned, is encoded anew
     whole = _whole(original, header, frame, options)
     return Written(
-        _encoded(original, header, whole, metadata, quality),
+        _encoded(original, header, whole, options.output_format, metadata, quality),
         Way.REENCODED,
         whole,
     )
@@ -96,13 +97,18 @@ def _whole(original: bytes, header: Header, frame: Frame, options: Options) -> F
 
 
 def _encoded(
-    original: bytes, header: Header, frame: Frame, metadata: Metadata, quality: int
+    original: bytes,
+    header: Header,
+    frame: Frame,
+    output: OutputFormat,
+    metadata: Metadata,
+    quality: int,
 ) -> bytes:
     try:
         picture = rewrite(
-            original, header.kind, frame.pixels, frame.boxes, header.orientation, quality
+            original, header.kind, frame.pixels, frame.boxes, header.orientation, quality, output
         )
-        return clean(picture, header.kind.written, replace(metadata, orientation=1))
+        return clean(picture, output.of(header.kind), replace(metadata, orientation=1))
     except ValueError as error:
         raise BlurlineError(
             "the redacted picture could not be written as a clean file", code="not_written"

@@ -45,7 +45,7 @@ def install_jobs(app: FastAPI, service: Service) -> None:
     )
     def result(job_id: str, request: Request, caller: Reader) -> Response:
         record = service.reports.record(job_id, caller)
-        key, kind = keys.processed(record.job_id, record.kind), record.kind.written
+        key, kind = keys.processed(record.job_id, record.written), record.written
         name = called(record.filename, kind.extension)
         picture = in_store(service.store, key, kind.content_type, name)
         if picture is None:
