@@ -55,7 +55,6 @@ from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
 from blurline.treatment.treatment import Treatment
 from pipeline_architecture import pipelines
-from tests.heic_files import ALPHA, auxiliary, exif_item, heic
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -271,6 +270,8 @@ def picture_file(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _heic(image: Image.Image, *, exif: bytes = b"", icc_profile: bytes = b"", **_: Any) -> bytes:
+    from tests.heic_files import ALPHA, auxiliary, exif_item, heic  # FFmpeg, which few tests need
+
     hung = {}
     if image.mode == "RGBA":
         hung["alpha"] = auxiliary(np.asarray(image.getchannel("A")), ALPHA)
