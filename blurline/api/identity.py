@@ -27,6 +27,8 @@ LONGEST_KEY = 255
 KEY = re.compile(rf"[\x21-\x7e]{{1,{LONGEST_KEY}}}")
 
 _OPTIONS = TypeAdapter(Options)
+_NEW = {"output_format": OutputFormat.SAME, "upright": False}
+"""Options that were not always there, and what held before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def key_of(headers: Headers) -> str | None:
 def _sent(noun: Noun, digests: Sequence[bytes], choice: Choice) -> list[Any]:
     """All that makes two uploads the same but for who sends them. Names of files do not."""
     options = _OPTIONS.dump_python(choice.options, mode="json")
-    if choice.options.output_format is OutputFormat.SAME:
-        del options["output_format"]  # so that uploads of before there was a choice are known again
+    for name, before in _NEW.items():  # so that uploads of before there was a choice are known
+        if options[name] == before:
+            del options[name]
     hexes = [digest.hex() for digest in digests]
     return [noun.value, hexes, choice.pipeline.name, options, choice.callback_url]

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
+from blurline.imaging.heif.picture import read_picture
 from blurline.imaging.kind import Kind
 from blurline.imaging.packed import xmp_of_png
 from blurline.imaging.pillow import opened
@@ -97,6 +98,8 @@ def _packet(data: bytes, kind: Kind) -> bytes:
         return xmp_of_png(data, LARGEST_PACKET)
     if kind is Kind.TIFF:
         return page_of(data).content(XMP)
+    if kind is Kind.HEIC:
+        return read_picture(data).xmp(LARGEST_PACKET)
     with opened(data, kind) as image:
         return bytes(image.info.get("xmp", b""))
 

@@ -166,16 +166,23 @@ class Picture:
         Raises:
             ValueError: it is malformed or not in the file.
         """
-        found = (
-            item
-            for item in self.items.referring(b"cdsc", self.items.primary)
-            if self.items.kinds.get(item) == b"Exif"
-        )
-        item = next(found, None)
-        if item is None or self.items.check(item) > MAX_EXIF:
-            return b""
-        content = self.items.content(item)
+        content = self._told(b"Exif", MAX_EXIF)
         return content[4 + int.from_bytes(content[:4], "big") :]
+
+    def xmp(self, longest: int) -> bytes:
+        """The packet of XMP of the picture (A.3); empty for none and for a longer one.
+
+        Raises:
+            ValueError: it is not in the file.
+        """
+        return self._told(b"mime", longest)
+
+    def _told(self, kind: bytes, longest: int) -> bytes:
+        """The first item of that kind that describes the picture."""
+        for item in self.items.referring(b"cdsc", self.items.primary):
+            if self.items.kinds.get(item) == kind:
+                return self.items.content(item) if self.items.check(item) <= longest else b""
+        return b""
 
 
 def read_picture(data: bytes) -> Picture:
