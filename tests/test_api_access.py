@@ -33,6 +33,7 @@ ROUTES = {
     ("POST", "/upload"): Scope.SUBMIT,
     ("POST", "/batch-upload"): Scope.SUBMIT,
     ("POST", "/blur/"): Scope.SUBMIT,
+    ("POST", "/detect/"): Scope.SUBMIT,
     ("GET", "/status/{job_id}"): Scope.READ,
     ("GET", "/batch/{batch_id}"): Scope.READ,
     ("GET", "/result/{job_id}"): Scope.READ,

@@ -133,6 +133,30 @@ def test_a_picture_is_answered_in_parts_with_what_was_blurred(
         assert 0 < float(tags["detection_confidence[blurline|redacted=face]"]) <= 1
 
 
+@pytest.mark.parametrize(("cls", "seen"), [("", True), ("face", True), ("plate,sign", False)])
+def test_what_would_be_blurred_is_told_without_the_picture(
+    client: httpx.Client, data_folder: DataFolder, zidane: bytes, cls: str, seen: bool
+) -> None:
+    before = data_folder.names()
+    picture = {"picture": ("picture.jpg", turned(zidane, 6), "image/jpeg")}
+
+    answer = client.post("/detect/", files=picture, params={"cls": cls} if cls else {})
+
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert said["crop_rects"] == [one["xywh"] for one in said["info"]]
+    faces = [one for one in said["info"] if one["class"] == "face"]
+    assert bool(faces) is seen
+    for left, top, right, bottom in FACES if seen else ():
+        middle = (left + right) // 2, (top + bottom) // 2
+        (face,) = (one for one in faces if holds(one["bbox"], *middle))
+        x, y, width, height = face["xywh"]
+        assert [x, y, x + width, y + height] == face["bbox"]
+        assert 0 < face["confidence"] <= 1
+    (record,) = data_folder.names() - before
+    assert record == keys.record(Path(record).stem)
+
+
 @pytest.mark.parametrize("accept", ["*/*", "image/*", "image/jpeg, text/html", ""])
 def test_whoever_asks_for_no_parts_gets_the_picture(
     client: httpx.Client, bus: bytes, accept: str

@@ -34,6 +34,7 @@ ROUTES = {
     ("get", "/original/{job_id}"): {404, 412, 416, *ASKING},
     ("delete", "/jobs/{job_id}"): {404, *ASKING},
     ("post", "/blur/"): {400, 409, 413, 415, 422, *ASKING},
+    ("post", "/detect/"): {400, 409, 413, 415, 422, *ASKING},
     ("get", "/stats"): ASKING,
     ("get", "/queue-status"): ASKING,
     ("get", "/health"): {503},

@@ -1,8 +1,11 @@
-"""The answer to Panoramax's servers: the blurred picture, and beside it what was blurred.
+"""The answers to Panoramax's servers: the blurred picture, and what was blurred in it.
 
 They ask for it by `Accept: multipart/form-data`, and read a part `image` and a part `metadata`. Its
 JSON may hold `annotations` for their database: boxes in pixels with tags.
 https://gitlab.com/panoramax/server/api (`geovisio.utils.pictures`, `geovisio.utils.annotations`)
+
+Blurring services of theirs ask a detection service for boxes alone.
+https://github.com/cquest/sgblur (`src/detect/detect_api.py`)
 """
 
 import json
@@ -12,12 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from blurline import __version__
+from blurline.api.schemas import DetectAnswer, SeenRegion
 from blurline.imaging.kind import Kind
 
 MULTIPART = "multipart/form-data"
 SERVICE = "blurline"
 KEY = f"{SERVICE}|redacted"
 """The tag of a redacted region; its value is the name of the target."""
+
+CLASSES = {"license_plate": "plate"}
+"""Names of SGBlur's for targets that are called otherwise here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,24 @@ def in_parts(blurred: Blurred, models: Mapping[str, str]) -> tuple[bytes, str]:
         for said, content_type, content in parts
     )
     return body + f"--{boundary}--\r\n".encode(), f"{MULTIPART}; boundary={boundary}"
+
+
+def boxes_of(blurred: Blurred, classes: str) -> DetectAnswer:
+    """The boxes alone.
+
+    Args:
+        blurred: the picture's answer.
+        classes: names of those that are asked for, in one text as SGBlur takes it; empty for all.
+    """
+    info = []
+    for region in blurred.regions:
+        name = CLASSES.get(region["target"], region["target"])
+        left, top, right, bottom = region["box"]
+        if not classes or name in classes:
+            xywh, bbox = [left, top, right - left, bottom - top], [left, top, right, bottom]
+            seen = SeenRegion(kind=name, confidence=region["confidence"], xywh=xywh, bbox=bbox)
+            info.append(seen)
+    return DetectAnswer(info=info, crop_rects=[seen.xywh for seen in info])
 
 
 def _annotation(region: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:

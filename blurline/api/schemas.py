@@ -212,3 +212,19 @@ class HealthAnswer(BaseModel):
     )
     dependencies: dict[str, Dependency]
     targets: dict[str, Dependency] = Field(description="what can be blurred")
+
+
+class SeenRegion(BaseModel):
+    """What would be blurred, in pixels of the upright picture."""
+
+    kind: str = Field(serialization_alias="class", description="face, plate or another target")
+    confidence: float
+    xywh: list[int] = Field(description="left, top, width, height", examples=[[43, 43, 50, 56]])
+    bbox: list[int] = Field(description="left, top, right, bottom", examples=[[43, 43, 93, 99]])
+
+
+class DetectAnswer(BaseModel):
+    """What would be blurred in a picture, as SGBlur's detection service says it."""
+
+    info: list[SeenRegion]
+    crop_rects: list[list[int]] = Field(description="`xywh` of each", examples=[[[43, 43, 50, 56]]])

@@ -1,24 +1,25 @@
-"""The route that blurs while its caller waits."""
+"""The routes that blur, or only look, while their caller waits."""
 
 from typing import Annotated
 
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from blurline.access.caller import Caller
 from blurline.api.access import Submitter
 from blurline.api.direct import PIPELINE
 from blurline.api.errors import RequestError
 from blurline.api.forms import files_of, safe_filename
 from blurline.api.openapi import guarded, picture_schema
-from blurline.api.panoramax import MULTIPART, in_parts, wants_parts
+from blurline.api.panoramax import MULTIPART, Blurred, boxes_of, in_parts, wants_parts
+from blurline.api.schemas import DetectAnswer
 from blurline.api.service import Service
 from blurline.imaging.kind import Kind
 from blurline.stages.options import OptionText
 
 
 def install_direct(app: FastAPI, service: Service) -> None:
-    """Serve `/blur/`."""
-    desk, direct = service.desk, service.direct
+    """Serve `/blur/` and `/detect/`."""
     targets = service.pipelines[PIPELINE].targets
     models = {name: target.model for name, target in targets.items()}
 
@@ -44,19 +45,35 @@ def install_direct(app: FastAPI, service: Service) -> None:
     async def blur(
         request: Request, caller: Submitter, accept: Annotated[str, Header()] = "*/*"
     ) -> Response:
-        async with desk.form(
-            request, "picture", max_bytes=service.limits.max_bytes, max_files=1
-        ) as form:
-            files = files_of(form, "picture")
-            if len(files) > 1:
-                raise RequestError("send one picture at a time", code="too_many_files")
-            filename = safe_filename(files[0].filename, service.settings.max_filename_length)
-            async with desk.spool.in_memory(files[0]) as data:
-                text = OptionText(metadata="keep")
-                spec = await run_in_threadpool(direct.hand_in, data, filename, text, caller.id)
-        del data
-        blurred = await direct.picture_of(spec)
+        blurred = await _blurred(service, request, caller)
         if wants_parts(accept):
             body, content_type = in_parts(blurred, models)
             return Response(body, media_type=content_type)
         return Response(blurred.picture, media_type=blurred.kind.content_type)
+
+    @app.post(
+        "/detect/",
+        tags=["pictures"],
+        summary="Say what would be blurred in one picture, as SGBlur's detection service does",
+        responses=guarded(400, 409, 413, 415, 422),
+        openapi_extra=picture_schema("picture"),
+    )
+    async def detect(
+        request: Request, caller: Submitter, cls: Annotated[str, Query(max_length=100)] = ""
+    ) -> DetectAnswer:
+        return boxes_of(await _blurred(service, request, caller), cls)
+
+
+async def _blurred(service: Service, request: Request, caller: Caller) -> Blurred:
+    """The request's picture, blurred."""
+    desk, direct, limits = service.desk, service.direct, service.limits
+    async with desk.form(request, "picture", max_bytes=limits.max_bytes, max_files=1) as form:
+        files = files_of(form, "picture")
+        if len(files) > 1:
+            raise RequestError("send one picture at a time", code="too_many_files")
+        filename = safe_filename(files[0].filename, service.settings.max_filename_length)
+        async with desk.spool.in_memory(files[0]) as data:
+            text = OptionText(metadata="keep")
+            spec = await run_in_threadpool(direct.hand_in, data, filename, text, caller.id)
+    del data
+    return await direct.picture_of(spec)
