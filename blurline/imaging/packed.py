@@ -21,9 +21,14 @@ _LONGEST_EXIF = 1 << 16
 def profile_of_png(data: bytes) -> bytes | None:
     """The first colour profile (PNG 3, 11.3.2.3); None without one, or for a damaged one or one of
     more than `profile.MAX_BYTES`."""
-    content = next((content for name, content in _chunks(data) if name == b"iCCP"), b"")
+    content = chunk_of_png(data, b"iCCP") or b""
     _, _, packed = content.partition(b"\0")
     return _inflated(packed[1:], MAX_BYTES) if packed[:1] == b"\0" else None
+
+
+def chunk_of_png(data: bytes, name: bytes) -> bytes | None:
+    """The content of the first chunk of that name; None without one."""
+    return next((content for found, content in _chunks(data) if found == name), None)
 
 
 def exif_of_png(data: bytes) -> bytes | None:

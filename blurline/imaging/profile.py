@@ -68,11 +68,22 @@ def _built(profile: bytes) -> bytes:
     tags = _tags(profile, _CHANNELS[space])
     if b"wtpt" not in tags or not any(model <= tags.keys() for model in _MODELS[space]):
         raise ValueError("the colours are not described")
-    title = f"{space.decode().strip()} profile".encode()
+    return _assembled(version, (kind, space, connection), intent, tags)
+
+
+def screen(tags: dict[bytes, bytes]) -> bytes:
+    """A profile of RGB that these tags describe, each with its type and the numbers behind it."""
+    return _assembled(4, (b"mntr", b"RGB ", b"XYZ "), 0, tags)
+
+
+def _assembled(
+    version: int, kinds: tuple[bytes, bytes, bytes], intent: int, tags: dict[bytes, bytes]
+) -> bytes:
+    """A profile of a kind, a space and a connection space (7.2)."""
+    title = f"{kinds[1].decode().strip()} profile".encode()
     texts = {b"desc": _title(title, version), b"cprt": _text(b"None", version)}
     table = _table({**texts, **tags})
-    size = 128 + len(table)
-    what = struct.pack(">I4xBB2x4s4s4s", size, version, 0x40, kind, space, connection)
+    what = struct.pack(">I4xBB2x4s4s4s", 128 + len(table), version, 0x40, *kinds)
     return what + _DATE + b"acsp" + bytes(24) + struct.pack(">I", intent) + _D50 + bytes(48) + table
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from blurline.imaging.colours import SRGB_PRIMARIES, SRGB_TRANSFER, CodePoints
+from blurline.imaging.heif.av1 import units
 from blurline.imaging.heif.boxes import BoxReader, box, spans
 from blurline.imaging.heif.items import Property, read_items
 from blurline.imaging.metadata import Metadata
@@ -114,31 +116,15 @@ def _described(properties: Sequence[Property]) -> tuple[Property, ...]:
 
 
 def _coded(stream: bytes) -> bytes:
-    """The units of an AV1 stream that make the picture, without metadata and padding (AV1, 5.3)."""
-    reader, kept = BoxReader(stream), []
-    while reader.more:
-        start = reader.place
-        head = reader.number(1)
-        if head & 0x80:
-            raise ValueError("a malformed AV1 stream")
-        if head & 4:
-            reader.take(1)
-        size = _leb128(reader) if head & 2 else len(reader.rest)
-        reader.take(size)
-        if head >> 3 & 15 in _KEPT_UNITS:
-            kept.append(stream[start : reader.place])
-    return b"".join(kept)
+    """The units of an AV1 stream that make the picture, without metadata and padding."""
+    return b"".join(unit for kind, unit, _ in units(stream) if kind in _KEPT_UNITS)
 
 
-def _leb128(reader: BoxReader) -> int:
-    """A number in groups of seven bits, the lowest first (AV1, 4.10.5)."""
-    value = 0
-    for shift in range(0, 56, 7):
-        byte = reader.number(1)
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value
-    raise ValueError("a malformed AV1 stream")
+def with_code_points(data: bytes, points: CodePoints) -> bytes:
+    """A file of Pillow's whose box of colours names others; the samples stay as they are."""
+    usual = struct.pack(">4sHH", b"nclx", SRGB_PRIMARIES, SRGB_TRANSFER)
+    told = struct.pack(">4sHH", b"nclx", points.primaries, points.transfer)
+    return data.replace(b"colr" + usual, b"colr" + told, 1)
 
 
 def _file(items: Sequence[_Item], profile: bytes) -> bytes:
