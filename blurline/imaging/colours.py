@@ -9,15 +9,20 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
+from blurline.errors import PictureError
 from blurline.imaging.heif import av1
 from blurline.imaging.heif.items import read_items
+from blurline.imaging.heif.picture import read_picture
 from blurline.imaging.kind import Kind
 from blurline.imaging.packed import chunk_of_png
 
 UNKNOWN = 2
 SRGB_PRIMARIES, SRGB_TRANSFER = 1, 13
 _VIDEO_TRANSFERS = (1, 6, 14, 15)
-"""Transfers of television, which stills with the primaries of sRGB are shown by as if by its own."""
+"""Transfers of television, by which stills with the primaries of sRGB are shown as by its own."""
+
+_KNOWN_PRIMARIES = (1, 2, *range(4, 13), 22)
+_KNOWN_TRANSFERS = (1, 2, *range(4, 19))
 
 _NCLX = b"nclx"
 
@@ -37,15 +42,20 @@ class CodePoints:
 
 
 def code_points(data: bytes, kind: Kind) -> CodePoints | None:
-    """The code points of a file; None where it says nothing, is damaged or has no place for them."""
+    """The code points of a file; None where it says nothing, is damaged or has no place for any."""
     found: tuple[int, int] | None = None
-    with suppress(ValueError, struct.error):
+    with suppress(ValueError, struct.error, PictureError):
         if kind is Kind.PNG:
             chunk = chunk_of_png(data, b"cICP")
             found = (chunk[0], chunk[1]) if chunk is not None and len(chunk) == 4 else None
         elif kind is Kind.AVIF:
             found = _of_avif(data)
-    return None if found is None or UNKNOWN in found else CodePoints(*found)
+        elif kind is Kind.HEIC and (told := read_picture(data).canvas.colours):
+            found = told.primaries, told.transfer
+    if found is None or found == (UNKNOWN, UNKNOWN):
+        return None
+    is_known = found[0] in _KNOWN_PRIMARIES and found[1] in _KNOWN_TRANSFERS
+    return CodePoints(*found) if is_known else None
 
 
 def _of_avif(data: bytes) -> tuple[int, int] | None:

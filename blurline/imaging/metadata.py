@@ -18,11 +18,12 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from blurline.imaging import ifd, profile
+from blurline.imaging import ifd, profile, screen
+from blurline.imaging.colours import code_points
 from blurline.imaging.exif import ORIENTATION_TAG, orientation_of, read_exif
 from blurline.imaging.heif.picture import read_picture
 from blurline.imaging.kind import Kind
-from blurline.imaging.packed import profile_of_png
+from blurline.imaging.packed import chunk_of_png, profile_of_png
 from blurline.imaging.panorama import Panorama, panorama_of
 from blurline.imaging.pillow import opened
 from blurline.imaging.tiff.directory import ICC
@@ -64,6 +65,7 @@ class Metadata:
     Attributes:
         orientation: EXIF's 1 to 8 of the pixels as they are written; 1 for upright ones.
         icc: a colour profile as `profile.rebuilt` makes them.
+        screen: one of what the file says of its colours otherwise, where it has no profile.
         camera: entries of the first EXIF directory.
         capture: entries of the directory that `EXIF_TAG` points to.
         gps: entries of the directory that `GPS_TAG` points to.
@@ -76,11 +78,15 @@ class Metadata:
     capture: tuple[ifd.Entry, ...] = ()
     gps: tuple[ifd.Entry, ...] = ()
     panorama: Panorama | None = None
+    screen: bytes | None = None
 
-    def profile_for(self, space: bytes) -> bytes | None:
-        """The profile if it is one for pixels of that space: `RGB `, `GRAY` or `CMYK`."""
-        fits = self.icc is not None and profile.colour_space(self.icc) == space
-        return self.icc if fits else None
+    def profile_for(self, space: bytes, *, has_points: bool = False) -> bytes | None:
+        """The profile if it is one for pixels of that space: `RGB `, `GRAY` or `CMYK`.
+
+        A kind of file that `has_points` itself, to say what colours mean, gets none made of them.
+        """
+        found = self.icc if has_points else self.icc or self.screen
+        return found if found is not None and profile.colour_space(found) == space else None
 
     def exif(self) -> bytes:
         """An EXIF block (without the `Exif` mark that JPEG puts before it); empty for nothing."""
@@ -123,6 +129,7 @@ def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
     minimal = Metadata(
         orientation=orientation,
         icc=profile.rebuilt(icc) if isinstance(icc, bytes) else None,
+        screen=None if icc else _screen(data, kind),
     )
     if policy is MetadataPolicy.MINIMAL:
         return minimal
@@ -142,6 +149,7 @@ def read_metadata(data: bytes, kind: Kind, policy: MetadataPolicy) -> Metadata:
         ),
         gps=_position(gps),
         panorama=panorama_of(data, kind),
+        screen=minimal.screen,
     )
 
 
@@ -154,6 +162,15 @@ def _sources(data: bytes, kind: Kind) -> tuple[object, Image.Exif]:
     with opened(data, kind) as image:
         icc = profile_of_png(data) if kind is Kind.PNG else image.info.get("icc_profile")
         return icc, read_exif(data, kind, image)
+
+
+def _screen(data: bytes, kind: Kind) -> bytes | None:
+    """A profile of what the file says of its colours by numbers."""
+    if points := code_points(data, kind):
+        return screen.profile_of(points)
+    if kind is not Kind.PNG or chunk_of_png(data, b"sRGB"):
+        return None
+    return screen.profile_of_numbers(chunk_of_png(data, b"gAMA"), chunk_of_png(data, b"cHRM"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blurline.imaging.containers import png, tiff, webp
+from blurline.imaging.chunks import png_chunk
+from blurline.imaging.colours import CodePoints, code_points
+from blurline.imaging.containers import avif, png, tiff, webp
 from blurline.imaging.decode import Pixels, turn_upright
 from blurline.imaging.deep import colours_of, deep_samples
 from blurline.imaging.encode import AVIF_SPEED, encode
@@ -67,9 +69,9 @@ def rewrite(
 
     Of the original stay, as far as that kind has them: samples of more than 8 bits (PNG, TIFF),
     transparency, being grey, a palette (GIF, PNG to PNG) where all colours fit into one,
-    losslessness (WebP to WebP), and the chunks that say what the colours of a PNG mean (PNG to
-    PNG). In the boxes nothing of it stays, and all is opaque; nor do the finer bits of any pixel
-    that `redacted` shows in another colour. JPEG shows the colours alone.
+    losslessness (WebP to WebP), and what says in numbers what the colours mean (PNG, AVIF and HEIC
+    to PNG and AVIF). In the boxes nothing of it stays, and all is opaque; nor do the finer bits of
+    any pixel that `redacted` shows in another colour. JPEG shows the colours alone.
 
     Args:
         data: the original, which `decode` has read.
@@ -97,11 +99,10 @@ def rewrite(
     if written is Kind.WEBP:
         return _webp(samples, quality, lossless=kind is Kind.WEBP and webp.is_lossless(data))
     if written is Kind.AVIF:
-        return _saved(_image(samples), "AVIF", quality=quality, speed=AVIF_SPEED)
+        return _avif(samples, quality, code_points(data, kind))
     if written is Kind.BMP:
         return _bmp(samples)
-    file = _png(samples, indexed=original.is_indexed)
-    return _with_colours(file, data) if kind is Kind.PNG else file
+    return _with_colours(_png(samples, indexed=original.is_indexed), data, kind)
 
 
 def _read(data: bytes, kind: Kind, orientation: int) -> _Original:
@@ -187,6 +188,18 @@ def _webp(samples: _Samples, quality: int, *, lossless: bool) -> bytes:
     return _saved(_image(samples), "WEBP", quality=quality)
 
 
+def _avif(samples: _Samples, quality: int, points: CodePoints | None) -> bytes:
+    """A file of these code points, in its box of colours and in its stream."""
+    if points is None:
+        return _saved(_image(samples), "AVIF", quality=quality, speed=AVIF_SPEED)
+    told = {
+        "color-primaries": str(points.primaries),
+        "transfer-characteristics": str(points.transfer),
+    }
+    file = _saved(_image(samples), "AVIF", quality=quality, speed=AVIF_SPEED, advanced=told)
+    return avif.with_code_points(file, points)
+
+
 def _image(samples: _Samples) -> Image.Image:
     return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
 
@@ -222,9 +235,12 @@ def _with_palette(image: Image.Image) -> Image.Image | None:
     return indexed
 
 
-def _with_colours(file: bytes, original: bytes) -> bytes:
-    """A PNG file with the chunks of another one that say what colours mean."""
+def _with_colours(file: bytes, original: bytes, kind: Kind) -> bytes:
+    """A PNG file with chunks that say what colours mean, of another one or by its code points."""
     chunks: list[bytes] = []
-    with suppress(ValueError):  # an original that readers forgive its damage
-        chunks = png.colour_chunks(original)
+    if kind is Kind.PNG:
+        with suppress(ValueError):  # an original that readers forgive its damage
+            chunks = png.colour_chunks(original)
+    elif points := code_points(original, kind):
+        chunks = [png_chunk(b"cICP", bytes((points.primaries, points.transfer, 0, 1)))]
     return b"".join([file[:_PNG_HEADER], *chunks, file[_PNG_HEADER:]])

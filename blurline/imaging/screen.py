@@ -1,20 +1,22 @@
-"""Colour profiles made of code points, for kinds of files that have no place for these."""
+"""Colour profiles of screens, made of code points or of a PNG's numbers, for kinds of files that
+have no place for these."""
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blurline.imaging.colours import CodePoints
+from blurline.imaging.colours import SRGB_PRIMARIES, SRGB_TRANSFER, UNKNOWN, CodePoints
 from blurline.imaging.profile import screen
 
 _D65, _C, _DCI = (0.3127, 0.3290), (0.310, 0.316), (0.314, 0.351)
 _D50 = np.array([0.9642, 1.0, 0.8249])  # ICC.1:2022, 7.2.16
 
-_Place = tuple[float, float]
+_Places = tuple[tuple[float, float], ...]
 
-_PRIMARIES: dict[int, tuple[_Place, _Place, _Place, _Place]] = {
+_PRIMARIES: dict[int, _Places] = {
     1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), _D65),
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), _C),
     5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06), _D65),
@@ -45,6 +47,10 @@ _FUNCTIONS: dict[int, tuple[float, ...]] = {
 }
 """Function and parameters of `parametricCurveType` (10.18) by transfer (H.273, table 3)."""
 
+_PNG_UNIT = 100_000
+_USUAL_POWER, _NEAR = 0.45455, 0.005
+"""What stands for the transfer of sRGB in a PNG, and what is no other than that (PNG 3, 13.13)."""
+
 _POINTS = 4096
 
 _WHITE_OF_PQ = 203.0
@@ -60,21 +66,44 @@ def profile_of(points: CodePoints) -> bytes | None:
 
     PQ and HLG are shown up to the white of paper. Readers that know code points find them in it.
     """
-    places = _PRIMARIES.get(points.primaries)
-    curve = _curve(points.transfer)
-    if places is None or curve is None:
+    primaries = SRGB_PRIMARIES if points.primaries == UNKNOWN else points.primaries
+    transfer = SRGB_TRANSFER if points.transfer == UNKNOWN else points.transfer
+    places, curve = _PRIMARIES.get(primaries), _curve(transfer)
+    if points.are_usual or places is None or curve is None:
         return None
+    code = b"cicp" + bytes(4) + bytes((primaries, transfer, 0, 1))
+    return _profile(places, curve, {b"cicp": code})
+
+
+def profile_of_numbers(gamma: bytes | None, places: bytes | None) -> bytes | None:
+    """A profile of what the chunks gAMA and cHRM of a PNG say (PNG 3, 11.3.2); None where that is
+    sRGB, or nothing that can be."""
+    power = int.from_bytes(gamma, "big") / _PNG_UNIT if gamma and len(gamma) == 4 else _USUAL_POWER
+    found = _PRIMARIES[SRGB_PRIMARIES]
+    if places and len(places) == 32:
+        white, red, green, blue = struct.iter_unpack(">II", places)
+        found = tuple((x / _PNG_UNIT, y / _PNG_UNIT) for x, y in (red, green, blue, white))
+    off = np.abs(np.subtract(found, _PRIMARIES[SRGB_PRIMARIES])).max()
+    is_usual = abs(power - _USUAL_POWER) < _NEAR and off < _NEAR
+    if is_usual or not 0.1 < power < 4 or min(y for _, y in found) < _NEAR:
+        return None
+    function = _FUNCTIONS[SRGB_TRANSFER] if abs(power - _USUAL_POWER) < _NEAR else (0, 1 / power)
+    with suppress(np.linalg.LinAlgError, struct.error):
+        return _profile(found, _parametric(function), {})
+    return None
+
+
+def _profile(places: _Places, curve: bytes, more: dict[bytes, bytes]) -> bytes:
     matrix, adaptation = _matrix(places)
     tags = {b"wtpt": _xyz(_D50)}
     tags |= {name: _xyz(matrix[:, index]) for index, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
     tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
     tags[b"chad"] = b"sf32" + bytes(4) + _fixed(adaptation.ravel())
-    tags[b"cicp"] = b"cicp" + bytes(4) + bytes((points.primaries, points.transfer, 0, 1))
-    return screen(tags)
+    return screen({**tags, **more})
 
 
 def _matrix(
-    places: tuple[_Place, _Place, _Place, _Place],
+    places: _Places,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What makes XYZ under D50 of linear RGB, and what moves the white there."""
     *primaries, white = (np.array([x / y, 1.0, (1 - x - y) / y]) for x, y in places)
@@ -88,13 +117,18 @@ def _matrix(
 def _curve(transfer: int) -> bytes | None:
     """The tag that makes light of a number from 0 to 1."""
     if transfer in _FUNCTIONS:
-        function, *parameters = _FUNCTIONS[transfer]
-        return b"para" + struct.pack(">4xHxx", int(function)) + _fixed(np.array(parameters))
+        return _parametric(_FUNCTIONS[transfer])
     lights: dict[int, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {16: _pq, 18: _hlg}
     if transfer not in lights:
         return None
     light = np.clip(lights[transfer](np.linspace(0, 1, _POINTS)), 0, 1)
     return b"curv" + struct.pack(">4xI", _POINTS) + np.rint(light * 65535).astype(">u2").tobytes()
+
+
+def _parametric(numbers: tuple[float, ...]) -> bytes:
+    """`parametricCurveType` of a function and its parameters."""
+    function, *parameters = numbers
+    return b"para" + struct.pack(">4xHxx", int(function)) + _fixed(np.array(parameters))
 
 
 def _pq(signal: NDArray[np.float64]) -> NDArray[np.float64]:

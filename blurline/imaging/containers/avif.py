@@ -52,7 +52,7 @@ def clean(data: bytes, metadata: Metadata) -> bytes:
     pictures = _pictures(data)
     colour = pictures[0]
     _, profile, form, _ = next(p.content for p in colour.properties if p.name == b"av1C")
-    if icc := metadata.profile_for(b"GRAY" if form & 0x10 else b"RGB "):
+    if icc := metadata.profile_for(b"GRAY" if form & 0x10 else b"RGB ", has_points=True):
         described = (*colour.properties, Property(b"colr", b"prof" + icc))
         pictures[0] = replace(colour, properties=described)
     angle, axis = _TURNS[metadata.orientation]

@@ -51,7 +51,7 @@ def clean(data: bytes, metadata: Metadata) -> bytes:
     header = content[b"IHDR"]
     samples = b"".join(content for name, content in chunks if name == b"IDAT")
     check_inflated(samples, _size(header))
-    icc = metadata.profile_for(b"RGB " if header[9] & _TRUECOLOUR else b"GRAY")
+    icc = metadata.profile_for(b"RGB " if header[9] & _TRUECOLOUR else b"GRAY", has_points=True)
     parts = [PNG_SIGNATURE, png_chunk(b"IHDR", header)]
     if icc is not None:
         parts.append(png_chunk(b"iCCP", b"ICC\0\0" + zlib.compress(icc)))
