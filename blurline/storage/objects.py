@@ -179,7 +179,11 @@ class FolderStore(ObstoreStore):
     def _put(self, key: str, data: bytes, content_type: str, mode: Any) -> None:
         # What obstore makes is open to others as far as the umask lets it.
         path = self._folder / key
-        private_folder(path.parent)
+        try:
+            private_folder(path.parent)
+        except (FileExistsError, NotADirectoryError) as error:
+            # It must not read as if the object itself were there.
+            raise _unavailable("something is in the way of a folder of the store") from error
         super()._put(key, data, content_type, mode)
         with suppress(FileNotFoundError):  # deleted by another one meanwhile
             path.chmod(FILE_MODE)
