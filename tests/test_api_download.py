@@ -21,7 +21,16 @@ from blurline.storage import keys
 from blurline.storage.objects import open_store
 from tests.callers import House, bearer
 from tests.originals import vault_in
-from tests.parts import job_spec, needs_s3, refusal, serving, settings_for
+from tests.parts import (
+    PATIENCE,
+    Taking,
+    eventually,
+    job_spec,
+    needs_s3,
+    refusal,
+    serving,
+    settings_for,
+)
 from tests.sockets import connection, head, heard, statuses
 from tests.test_faults import on_s3
 
@@ -252,12 +261,18 @@ def test_who_knows_the_tag_of_anothers_result_is_told_nothing(house: House) -> N
         assert house.client.head(path, headers=bearer(house.keys["bob"])).status_code == 404
 
 
-def reader(client: httpx.Client, path: str, *headers: str) -> socket.socket:
-    """A connection that has asked and reads nothing yet."""
+def reader(client: httpx.Client) -> socket.socket:
+    """A connection whose other side soon has to keep what it writes."""
     caller = socket.socket()
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    caller.settimeout(60)
+    caller.settimeout(PATIENCE)
     caller.connect((client.base_url.host, client.base_url.port))
+    return caller
+
+
+def asking(client: httpx.Client, path: str, *headers: str) -> socket.socket:
+    """A reader that has asked and reads nothing yet."""
+    caller = reader(client)
     caller.sendall(head(f"GET {path}", "Connection: close", *headers))
     return caller
 
@@ -269,7 +284,7 @@ def test_readers_that_do_not_read_hold_pieces_and_not_results(
     path = f"/result/{planted(settings, os.urandom(LARGE)).job_id}"
     client.get(path)
     before = psutil.Process().memory_info().rss
-    callers = [reader(client, path) for _ in range(20)]
+    callers = [asking(client, path) for _ in range(20)]
     try:
         for caller in callers:
             assert statuses(caller.recv(2000)) == [200]
@@ -287,7 +302,7 @@ def test_a_reader_that_does_not_read_is_left(
     monkeypatch.setattr(wire, "READ_SECONDS", 0.3)
     client, settings = kept
     path = f"/result/{planted(settings, os.urandom(LARGE)).job_id}"
-    with reader(client, path) as caller:
+    with asking(client, path) as caller:
         time.sleep(1.5)
         assert len(heard(caller)) < LARGE
 
@@ -299,7 +314,7 @@ def test_a_reader_that_is_slow_but_reads_gets_all(
     client, settings = kept
     path = f"/result/{planted(settings, os.urandom(LARGE // 4)).job_id}"
     got = 0
-    with reader(client, path) as caller:
+    with asking(client, path) as caller:
         while piece := caller.recv(100_000):
             got += len(piece)
             time.sleep(0.02)
@@ -329,7 +344,7 @@ def test_originals_are_in_memory_a_few_at_a_time(
     path, key = f"/original/{spec.job_id}", f"Authorization: Bearer {house.keys['eve']}"
     held = []
     for _ in range(originals.IN_MEMORY):
-        held.append(reader(house.client, path, key))
+        held.append(asking(house.client, path, key))
         assert statuses(held[-1].recv(2000)) == [200]
     answer = house.get(path, "eve")
     assert refusal(answer) == (503, "busy")
@@ -340,3 +355,27 @@ def test_originals_are_in_memory_a_few_at_a_time(
         assert {a.status_code for a in pool.map(lambda _: house.get(path, "eve"), range(4))} == {
             200
         }
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_direct_answer_goes_out_in_pieces_and_leaves_nothing_whoever_breaks_it_off(
+    taking: Taking, small_jpeg: bytes, reads: bool
+) -> None:
+    """The worker's part is played here, so that the result is large."""
+    form = b'--a\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
+    body, before = form + small_jpeg + b"\r\n--a--\r\n", set(taking.holds()[1])
+    headers = ("Content-Type: multipart/form-data; boundary=a", f"Content-Length: {len(body)}")
+    store = open_store(settings_for("", taking.store.parent))
+    with reader(taking.client) as caller:
+        caller.sendall(head("POST /blur/", *headers, "Connection: close") + body)
+        (job_id,) = eventually(lambda: set(taking.holds()[1]) - before, "it is queued")
+        spec = job_spec(job_id=job_id)
+        key, picture = keys.processed(job_id, spec.kind), os.urandom(LARGE)
+        store.put(key, picture, "image/jpeg")
+        assert Records(store).commit(completed(spec, {"blur_metadata": {"regions": []}}, 0.0))
+        begun = caller.recv(1000)
+        assert statuses(begun) == [200]
+        assert store.look(key), "it is fetched while it is read"
+        if reads:
+            assert (begun + heard(caller)).partition(b"\r\n\r\n")[2] == picture
+    eventually(lambda: store.look(key) is None, "it is removed")

@@ -9,10 +9,12 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fastapi.concurrency import run_in_threadpool
 
 from blurline.api.deletion import Deletion
+from blurline.api.download import in_store
 from blurline.api.errors import RequestError
 from blurline.api.intake import Intake
 from blurline.api.panoramax import Blurred
@@ -62,7 +64,7 @@ class Direct:
         return spec
 
     async def picture_of(self, spec: JobSpec) -> Blurred:
-        """The redacted picture. While it waits it holds no thread.
+        """The redacted picture, which stays until it is removed. While it waits it holds no thread.
 
         Raises:
             RequestError: `job_failed`, or `busy` when it took longer than the patience; then the
@@ -85,17 +87,21 @@ class Direct:
         with suppress(TemporaryError):  # the retention times see to it
             self.deletion.originals.forget(spec.job_id, spec.kind)
 
+    def _remove(self, spec: JobSpec) -> None:
+        """Remove the picture, once it was handed out."""
+        with suppress(TemporaryError):  # the retention times see to it
+            self.store.delete(keys.processed(spec.job_id, spec.written))
+            self.store.delete(keys.certificate(spec.job_id))
+
     def _take_out(self, spec: JobSpec, record: JobRecord) -> Blurred:
-        """The picture of a job that has ended; what was kept for it is removed."""
+        """The picture of a job that has ended."""
         self._forget(spec)
         if record.error is not None:
             raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
-        key = keys.processed(spec.job_id, spec.written)
-        picture = self.store.get(key)
+        key, kind = keys.processed(spec.job_id, spec.written), spec.written
+        picture = in_store(self.store, key, kind.content_type, spec.filename)
         if picture is None:
             raise BlurlineError("the picture is not in the store any more", code="not_found")
-        with suppress(TemporaryError):  # the retention times see to it
-            self.store.delete(key)
-            self.store.delete(keys.certificate(spec.job_id))
         results = record.results or {}
-        return Blurred(picture, spec.written, results["blur_metadata"]["regions"])
+        regions = results["blur_metadata"]["regions"]
+        return Blurred(picture, kind, regions, partial(self._remove, spec))

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
@@ -150,6 +151,40 @@ def hand_out(request: Request, content: Content, caching: str = FOR_THE_READER_A
     return StreamingResponse(_pieces(content, sent), status, headers, content.media_type)
 
 
+def hand_over(content: Content, remove: Callable[[], None]) -> Response:
+    """The answer that hands the content out for the only time.
+
+    Args:
+        content: is fetched as fast as it is read.
+        remove: removes what it is fetched from, once: before the last piece is sent, or when the
+            reader has gone. It may block.
+    """
+    due = [remove]
+
+    def remove_once() -> None:
+        if due:
+            due.pop()()
+
+    return StreamingResponse(
+        _pieces(content, range(content.size), remove_once),
+        headers={"Content-Length": str(content.size)},
+        media_type=content.media_type,
+        background=BackgroundTask(remove_once),
+    )
+
+
+def framed(before: bytes, content: Content, after: bytes, media_type: str) -> Content:
+    """The content between others."""
+    first, last = len(before), len(before) + content.size
+
+    def read(start: int, end: int) -> bytes:
+        inner = max(start, first) - first, min(end, last) - first
+        inside = content.read(*inner) if inner[0] < inner[1] else b""
+        return before[start:end] + inside + after[max(0, start - last) : max(0, end - last)]
+
+    return replace(content, size=last + len(after), media_type=media_type, read=read)
+
+
 def called(filename: str, ending: str) -> str:
     """The file's name with another ending, without what a shell or a file system stumbles over."""
     stem = PurePosixPath(filename.replace("\\", "/")).stem
@@ -159,10 +194,15 @@ def called(filename: str, ending: str) -> str:
     return f"{clean.strip('. ') or 'picture'}.{ending}"
 
 
-async def _pieces(content: Content, sent: range) -> AsyncIterator[bytes]:
+async def _pieces(
+    content: Content, sent: range, before_the_last: Callable[[], None] = lambda: None
+) -> AsyncIterator[bytes]:
     for start in range(sent.start, sent.stop, PIECE_BYTES):
         end = min(start + PIECE_BYTES, sent.stop)
-        yield await run_in_threadpool(content.read, start, end)
+        piece = await run_in_threadpool(content.read, start, end)
+        if end == sent.stop:
+            await run_in_threadpool(before_the_last)
+        yield piece
 
 
 def _disposition(filename: str) -> str:

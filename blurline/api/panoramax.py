@@ -10,11 +10,12 @@ https://github.com/cquest/sgblur (`src/detect/detect_api.py`)
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blurline import __version__
+from blurline.api.download import Content, framed
 from blurline.api.schemas import DetectAnswer, SeenRegion
 from blurline.imaging.kind import Kind
 
@@ -29,11 +30,15 @@ CLASSES = {"license_plate": "plate"}
 
 @dataclass(frozen=True, slots=True)
 class Blurred:
-    """A blurred picture, its kind, and its regions as the job's results have them."""
+    """A blurred picture, its kind, and its regions as the job's results have them.
 
-    picture: bytes
+    `remove` removes the picture from where it is fetched; it may block.
+    """
+
+    picture: Content
     kind: Kind
     regions: Sequence[Mapping[str, Any]]
+    remove: Callable[[], None]
 
 
 def wants_parts(accept: str) -> bool:
@@ -41,8 +46,8 @@ def wants_parts(accept: str) -> bool:
     return any(word.partition(";")[0].strip() == MULTIPART for word in accept.lower().split(","))
 
 
-def in_parts(blurred: Blurred, models: Mapping[str, str]) -> tuple[bytes, str]:
-    """The answer's body and its content type.
+def in_parts(blurred: Blurred, models: Mapping[str, str]) -> Content:
+    """The answer's body.
 
     Args:
         blurred: what to answer.
@@ -52,18 +57,21 @@ def in_parts(blurred: Blurred, models: Mapping[str, str]) -> tuple[bytes, str]:
     annotations = [_annotation(region, models) for region in blurred.regions]
     metadata = json.dumps({"service_name": SERVICE, "annotations": annotations}).encode()
     name = f"picture.{blurred.kind.extension}"
-    parts = [
-        ('name="metadata"', "application/json", metadata),
-        (f'name="image"; filename="{name}"', blurred.kind.content_type, blurred.picture),
-    ]
-    body = b"".join(
-        f"--{boundary}\r\nContent-Disposition: form-data; {said}\r\n"
-        f"Content-Type: {content_type}\r\n\r\n".encode()
-        + content
+    before = (
+        _head_of_part(boundary, 'name="metadata"', "application/json")
+        + metadata
         + b"\r\n"
-        for said, content_type, content in parts
+        + _head_of_part(boundary, f'name="image"; filename="{name}"', blurred.kind.content_type)
     )
-    return body + f"--{boundary}--\r\n".encode(), f"{MULTIPART}; boundary={boundary}"
+    after = f"\r\n--{boundary}--\r\n".encode()
+    return framed(before, blurred.picture, after, f"{MULTIPART}; boundary={boundary}")
+
+
+def _head_of_part(boundary: str, said: str, content_type: str) -> bytes:
+    return (
+        f"--{boundary}\r\nContent-Disposition: form-data; {said}\r\n"
+        f"Content-Type: {content_type}\r\n\r\n"
+    ).encode()
 
 
 def boxes_of(blurred: Blurred, classes: str) -> DetectAnswer:

@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from blurline.access.caller import Caller
 from blurline.api.access import Submitter
 from blurline.api.direct import PIPELINE
+from blurline.api.download import hand_over
 from blurline.api.errors import RequestError
 from blurline.api.forms import files_of, safe_filename
 from blurline.api.openapi import guarded, picture_schema
@@ -46,10 +47,8 @@ def install_direct(app: FastAPI, service: Service) -> None:
         request: Request, caller: Submitter, accept: Annotated[str, Header()] = "*/*"
     ) -> Response:
         blurred = await _blurred(service, request, caller)
-        if wants_parts(accept):
-            body, content_type = in_parts(blurred, models)
-            return Response(body, media_type=content_type)
-        return Response(blurred.picture, media_type=blurred.kind.content_type)
+        content = in_parts(blurred, models) if wants_parts(accept) else blurred.picture
+        return hand_over(content, blurred.remove)
 
     @app.post(
         "/detect/",
@@ -61,7 +60,9 @@ def install_direct(app: FastAPI, service: Service) -> None:
     async def detect(
         request: Request, caller: Submitter, cls: Annotated[str, Query(max_length=100)] = ""
     ) -> DetectAnswer:
-        return boxes_of(await _blurred(service, request, caller), cls)
+        blurred = await _blurred(service, request, caller)
+        await run_in_threadpool(blurred.remove)
+        return boxes_of(blurred, cls)
 
 
 async def _blurred(service: Service, request: Request, caller: Caller) -> Blurred:
