@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -68,10 +69,12 @@ def series_of(source: Path, target: Path, written: Callable[[Kind], Kind]) -> Se
     else:
         check_file(source)
         series = _of_file(source, target, written)
-    parents = {task.result.parent: task.result.parent.resolve() for task in series.tasks}
-    results = {parents[task.result.parent] / task.result.name for task in series.tasks}
-    if any(task.picture.path.resolve() in results for task in series.tasks):
-        raise OptionError(OVERWRITE)
+    real = cache(Path.resolve)  # of folders, of which there are few
+    results = {real(task.result.parent) / task.result.name for task in series.tasks}
+    for path in (task.picture.path for task in series.tasks):
+        lies = path.resolve() if path.is_symlink() else real(path.parent) / path.name
+        if lies in results:
+            raise OptionError(OVERWRITE)
     return series
 
 
