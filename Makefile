@@ -49,7 +49,8 @@ test-long: $(INSTALLED) ## run the tests that take minutes: all hostile files, t
 
 fuzz: $(INSTALLED) ## try the service with damaged forms, requests and pictures; SECONDS, SEED, TARGETS, REPLAY=file
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed "$(SEED)") \
-		$(if $(TARGETS),--targets "$(TARGETS)") $(if $(REPLAY),--replay "$(REPLAY)")
+		$(if $(TARGETS),--targets "$(TARGETS)") $(if $(REPLAY),--replay "$(REPLAY)") \
+		$(if $(PATIENCE),--patience "$(PATIENCE)")
 
 up: $(INSTALLED) ## run the service in the foreground; PORT and DATA_DIR from the environment
 	PORT=$(PORT) DATA_DIR="$(DATA_DIR)" $(BIN)/blurline up

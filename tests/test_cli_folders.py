@@ -18,12 +18,16 @@ from blurline.inference.detector import Detector
 from blurline.redaction.styles import Style
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
-from tests.commands import COMMAND, Cli
+from tests.commands import COMMAND, Cli, check_refused
 from tests.parts import drawing, files_below, picture_file
 from tests.telltales import exif_block, srgb
 
 FAST = ["--targets", "face", "--pipeline", "blur", "--quality", "fast"]
 """Options that need the smaller network only."""
+
+
+def result_names(folder: Path) -> set[str]:
+    return {path.name for path in files_below(folder)} - {JOURNAL}
 
 
 DETECTOR = Detector("a", None, None, (), input_size=1, iou_threshold=0.5, sha256="one")
@@ -81,6 +85,40 @@ def test_a_single_result_of_another_kind_is_told_to_be_encoded_anew(
     assert f"{tmp_path}/in.webp is jpeg by its content" in end.err
     with Image.open(tmp_path / "out.png") as image:
         assert image.format == "PNG"
+
+
+def test_a_format_that_is_asked_for_is_that_of_the_results_and_of_their_endings(
+    cli: Cli, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    jpeg = picture_file(Image.fromarray(drawing()), "JPEG", exif=exif_block(), quality=90)
+    for name, content in (("a.jpg", jpeg), ("b.png", see_through()), ("a.webp", see_through())):
+        (source / name).write_bytes(content)
+
+    end = cli("redact", source, out, *FAST, "--output-format", "webp", "--metadata", "keep")
+
+    assert end.code == 0
+    assert result_names(out) == {"a.jpg.webp", "a.webp", "b.webp"}
+    for path in out.glob("*.webp"):
+        with Image.open(path) as image:
+            assert image.format == "WEBP"
+    single = cli("redact", source / "a.jpg", tmp_path / "one.webp", *FAST, "--metadata", "keep")
+    assert single.lines[0]["blur_metadata"]["output_format"] == "webp"
+    for place in (out / "a.jpg.webp", tmp_path / "one.webp"):
+        with Image.open(place) as image:
+            assert image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+    words = [source / "a.jpg", tmp_path / "one.png", *FAST, "--output-format", "webp"]
+    check_refused(cli("redact", *words), "one.png", "webp")
+
+
+@pytest.mark.parametrize("ending", ["gif", "heic"])
+def test_a_kind_that_is_not_written_is_refused_by_name(
+    cli: Cli, tmp_path: Path, small_jpeg: bytes, ending: str
+) -> None:
+    (tmp_path / "in.jpg").write_bytes(small_jpeg)
+    refused = cli("redact", tmp_path / "in.jpg", tmp_path / f"out.{ending}", *FAST)
+    check_refused(refused, ending.upper())
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ from pydantic import TypeAdapter
 
 from blurline.cli.models import pull_missing
 from blurline.cli.redactor import Redactor
-from blurline.cli.series import redact_all, series_of
+from blurline.cli.series import Series, redact_all, series_of
 from blurline.cli.start import Pipelines, pipelines_of, settings_of
+from blurline.cli.walk import KIND_OF_ENDING
 from blurline.errors import OptionError
 from blurline.imaging.header import limits_of
+from blurline.imaging.kind import OutputFormat
 from blurline.inference.detector import Detectors
 from blurline.machine import usable_cores
 from blurline.models.load import load_detectors
@@ -135,23 +137,37 @@ def redact(
     settings = settings_of(default_pipeline=pipeline, worker_threads=threads)
     pipelines = pipelines_of(context, settings)
     pull_missing(settings, pipelines)
-    series = series_of(source, target, lambda kind: kind.written)
-    redactor = replace(_redactor(text, settings, pipelines), again=again, force=force)
+    chosen = _chosen(settings, pipelines)
+    options = options_of(text, default_text(settings, chosen.targets), chosen.targets)
+    series = series_of(source, target, options.output_format.of)
+    _check_ending(series, output_format, options)
+    redactor = replace(_redactor(settings, chosen, options), again=again, force=force)
     most = settings.worker_threads or 2 * usable_cores()
     if status := redact_all(series, redactor, most, verbose=verbose):
         raise typer.Exit(status)
 
 
-def _redactor(text: OptionText, settings: Settings, pipelines: Pipelines) -> Redactor:
+def _chosen(settings: Settings, pipelines: Pipelines) -> Pipeline:
+    if settings.default_pipeline not in pipelines:
+        raise OptionError(f"pipeline must be one of {', '.join(pipelines)}")
+    return pipelines[settings.default_pipeline]
+
+
+def _check_ending(series: Series, flag: str, options: Options) -> None:
+    """Refuse a result whose name says another kind than the flag; a default gives way to it."""
+    for task in series.tasks:
+        said = KIND_OF_ENDING.get(task.result.suffix.lower())
+        asked = options.output_format
+        if task.is_single and flag and said and asked not in (OutputFormat.SAME, said.value):
+            raise OptionError(f"{task.result} is to be {said}, and --output-format says {asked}")
+
+
+def _redactor(settings: Settings, pipeline: Pipeline, options: Options) -> Redactor:
     """What treats each picture.
 
     Raises:
-        BlurlineError: an option or a network is not right.
+        BlurlineError: a network is not right.
     """
-    pipeline = pipelines.get(settings.default_pipeline)
-    if pipeline is None:
-        raise OptionError(f"pipeline must be one of {', '.join(pipelines)}")
-    options = options_of(text, default_text(settings, pipeline.targets), pipeline.targets)
     detectors = load_detectors(sorted(pipeline.needed_models(options)), inference(settings))
     quality = settings.jpeg_quality
     return Redactor(

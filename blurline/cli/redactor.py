@@ -20,6 +20,7 @@ from blurline.errors import BlurlineError
 from blurline.files import write_whole
 from blurline.imaging.encode import encode
 from blurline.imaging.header import sniff, too_many_bytes
+from blurline.imaging.kind import OutputFormat
 from blurline.jobs.results import blur_metadata, detection_metadata
 from blurline.models.wheels import sha256
 from blurline.stages.frame import Options
@@ -29,6 +30,8 @@ from blurline.treatment.writing import Way
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What is wrong with the folder of results for all pictures that would follow, too."""
+
+_FORMATS = frozenset(one.value for one in OutputFormat)
 
 
 class State(Enum):
@@ -71,8 +74,9 @@ class Redactor:
     def treat(self, task: Task) -> Outcome:
         """Write the redacted picture, whole or not at all, and say what was found or is wrong.
 
-        The file that results is of the kind that the content of the picture has; the name of a
-        single result may ask for another one, which then holds the pixels alone.
+        The kind of the result follows from the content of the picture and the options, never from
+        the picture's name. The name of a single result may ask for another kind; TIFF and BMP,
+        which no option asks for, then hold the pixels alone.
 
         Raises:
             FolderError: there can't be any more results.
@@ -84,8 +88,8 @@ class Redactor:
             entry = Entry(digest(os.fsencode(path.absolute())), digest(data, self.recipe), "")
             if self._is_there(task.result, data, entry):
                 return Outcome(task, State.THERE)
-            treated, picture = self._redacted(task, data)
-            self._put(task.result, picture, entry)
+            treated, options = self._redacted(task, data)
+            self._put(task.result, treated.picture, entry)
         except FolderError:
             raise
         except BlurlineError as error:
@@ -99,7 +103,7 @@ class Redactor:
             "file": str(path),
             "result": str(task.result),
             "seconds": round(perf_counter() - started, 4),
-            "blur_metadata": blur_metadata(treated, self.options),
+            "blur_metadata": blur_metadata(treated, options),
             "detection_metadata": detection_metadata(treated.frame),
         }
         return Outcome(task, State.REDACTED, line)
@@ -130,15 +134,19 @@ class Redactor:
             code="not_a_result",
         )
 
-    def _redacted(self, task: Task, data: bytes) -> tuple[Treated, bytes]:
-        own = sniff(data).written
-        kind = KIND_OF_ENDING.get(task.result.suffix.lower(), own) if task.is_single else own
-        if kind is own:
-            treated = self.treatment.treat(data, self.pipeline, self.options)
-            return treated, treated.picture
-        treated = self.treatment.treat(data, self.pipeline, self.options, whole=True)
-        picture = encode(treated.frame.pixels, kind, self.treatment.quality)
-        return replace(treated, way=Way.REENCODED), picture
+    def _redacted(self, task: Task, data: bytes) -> tuple[Treated, Options]:
+        """The redacted picture, and the options that were in force."""
+        options = self.options
+        usual = options.output_format.of(sniff(data))
+        said = KIND_OF_ENDING.get(task.result.suffix.lower()) if task.is_single else None
+        asked = said or usual
+        if asked is usual or asked.value in _FORMATS:
+            if asked is not usual:
+                options = replace(options, output_format=OutputFormat(asked.value))
+            return self.treatment.treat(data, self.pipeline, options), options
+        treated = self.treatment.treat(data, self.pipeline, options, whole=True)
+        picture = encode(treated.frame.pixels, asked, self.treatment.quality)
+        return replace(treated, picture=picture, way=Way.REENCODED), options
 
     def _put(self, result: Path, picture: bytes, entry: Entry) -> None:
         """Write the result behind its line in the journal."""

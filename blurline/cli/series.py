@@ -99,8 +99,10 @@ def _of_file(source: Path, target: Path, written: Callable[[Kind], Kind]) -> Ser
     if target.is_dir() or not target.suffix:
         result = target / named(source.name, kind and written(kind))
         return Series([Task(picture, result)], Walk(), target)
-    if KIND_OF_ENDING.get(target.suffix.lower()) is Kind.GIF:
-        raise OptionError("results are not written as GIF: give the result's name another ending")
+    asked = KIND_OF_ENDING.get(target.suffix.lower())
+    if asked and asked.written is not asked:
+        kind_name = asked.upper()
+        raise OptionError(f"results are not written as {kind_name}: give the result another ending")
     return Series([Task(picture, target, is_single=True)], Walk(), None)
 
 

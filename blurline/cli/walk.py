@@ -20,6 +20,7 @@ KIND_OF_ENDING = {
     **dict.fromkeys((".tif", ".tiff"), Kind.TIFF),
     ".gif": Kind.GIF,
     **dict.fromkeys((".avif", ".avifs"), Kind.AVIF),
+    **dict.fromkeys((".heic", ".heif", ".hif"), Kind.HEIC),
 }
 """What an ending, in lower case, says of a file; its content may say otherwise."""
 

@@ -54,6 +54,10 @@ def main(
         str, typer.Option(help=f"What to try, comma-separated. Default: {', '.join(TARGETS)}.")
     ] = "",
     replay: Annotated[Path | None, typer.Option(help="File of a finding to send again.")] = None,
+    patience: Annotated[
+        float,
+        typer.Option(min=1, help="How many times longer all may take than on a quiet machine."),
+    ] = 1,
 ) -> None:
     """Send what nobody means to send, and say what is wrong with what comes back."""
     names = [name.strip() for name in targets.split(",") if name.strip()] or list(TARGETS)
@@ -70,7 +74,7 @@ def main(
             line = f"seed {seed}: {', '.join(names)}, at {stack.url}; its log is in {FOLDER}"
             line = f"{replay} again, at {stack.url}" if replay else line
             console.print(line, soft_wrap=True, highlight=False)
-            with Run(house_of(stack), attempts, Bounds(), seed, FOLDER) as run:
+            with Run(house_of(stack), attempts, Bounds().times(patience), seed, FOLDER) as run:
                 _watch(stack, run, console)
     for path, finding in run.findings.items():
         line = f"{finding.what}: {finding.said}; make fuzz REPLAY={path}"

@@ -10,7 +10,7 @@ from blurline.api.errors import STATUS_OF_CODE
 from tests.fuzz.answers import Answer, NoHttpError, answers_in
 from tests.fuzz.attempt import Attempt
 
-ANSWER_SECONDS = 90.0
+ANSWER_SECONDS = 180.0
 """For which the answer to a whole request is awaited; `POST /blur/` itself waits for 30."""
 
 SILENCE_SECONDS = 0.3

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
@@ -67,6 +67,12 @@ class Bounds:
     )
     senders: int = 4
     waiting: int = 40
+
+    def times(self, patience: float) -> "Bounds":
+        """The same, with so many times the seconds."""
+        seconds = (self.slow_seconds, self.stall_seconds, self.job_seconds)
+        slow, stall, job = (patience * one for one in seconds)
+        return replace(self, slow_seconds=slow, stall_seconds=stall, job_seconds=job)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Good pictures of every kind that is read, small, from which damaged ones are made."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from random import Random
 from types import MappingProxyType
@@ -9,11 +10,28 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from tests.heic_files import (
+    ALPHA,
+    Coding,
+    auxiliary,
+    clap,
+    exif_item,
+    grid,
+    heic,
+    heif,
+    imir,
+    irot,
+    nclx,
+    still,
+)
 from tests.hostile import progressive
 from tests.parts import drawing, picture_file
 from tests.telltales import exif_block, srgb
 
 SIZE = (64, 48)
+PIXELS = drawing(96, 64)
+_OPACITY = np.linspace(0, 255, PIXELS.shape[0] * PIXELS.shape[1]).astype(np.uint8)
+_OPACITY = _OPACITY.reshape(PIXELS.shape[:2])
 
 
 def _picture() -> Image.Image:
@@ -67,6 +85,13 @@ MAKERS: MappingProxyType[str, tuple[Callable[[], bytes], ...]] = MappingProxyTyp
         ),
         "gif": (lambda: picture_file(_picture().quantize(16), "GIF", comment=b"a comment"),),
         "avif": (lambda: _described("AVIF"), lambda: _with_alpha("AVIF")),
+        "heic": (
+            lambda: heic(PIXELS, irot(1), exif=exif_item(exif_block())),
+            lambda: heif(grid(PIXELS, 32, nclx(1, 13, 6), hidden=None)),
+            lambda: heic(PIXELS, clap(40, 20, Fraction(0), Fraction(0)), imir(0), form="yuv420p"),
+            lambda: heic(PIXELS, (b"colr", b"prof" + srgb()), alpha=auxiliary(_OPACITY, ALPHA)),
+            lambda: heif({1: still(PIXELS.astype(np.uint16) << 8, Coding("yuv444p10le"))}),
+        ),
     }
 )
 """What makes the good pictures of each kind."""
