@@ -14,8 +14,13 @@ from blurline.redaction.zones import Zones
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import OnFailure, Options, Quality
 from blurline.stages.options import (
+    LONGEST_TEXT,
+    LONGEST_ZONES,
+    MOST_COMMAS,
+    MOST_LISTS,
     MOST_POINTS,
     MOST_POLYGONS,
+    MOST_WORDS,
     NAMES,
     OptionText,
     default_pipeline,
@@ -199,6 +204,33 @@ def test_zones_that_are_no_polygons_are_refused_by_their_place(zones: Any, place
     message = complaint(redact_zones=text)
     assert message.startswith(f"redact_zones{place}: ")
     assert "[[[0, 0], [1, 0], [1, 0.25]]" in message
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *({name: "x" * (LONGEST_TEXT + 1)} for name in NAMES if not name.endswith("_zones")),
+        {"redact_zones": "[" * (LONGEST_ZONES + 1)},
+        {"ignore_zones": " " * LONGEST_ZONES + "[]"},
+        {"redact_zones": "[" + "2," * MOST_COMMAS + "2,2]"},
+        {"ignore_zones": "[" + "[" * MOST_LISTS},
+        {"targets": "face," * (MOST_WORDS + 1)},
+        {"threshold": "0.3," * (MOST_WORDS + 1)},
+    ],
+    ids=lambda said: "-".join(said),
+)
+def test_no_text_is_longer_or_lists_more_than_its_bound(said: dict[str, str]) -> None:
+    (name,) = said
+    message = complaint(**said)
+    assert message.startswith(name)
+    assert len(message) < 400
+
+
+def test_the_settings_go_through_the_same_bounds() -> None:
+    for name in ("default_threshold", "default_ignore_zones", "default_targets"):
+        settings = load_settings(**{name: "0.3," * 50_000})
+        with pytest.raises(SettingsError, match=name.removeprefix("default_")):
+            default_text(settings, KNOWN)
 
 
 def test_as_many_zones_as_allowed_are_taken() -> None:
