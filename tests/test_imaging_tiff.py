@@ -1,5 +1,6 @@
 """A TIFF of any sort shows its picture, or is refused by a sentence that says why."""
 
+import struct
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -14,6 +15,7 @@ from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.imaging.rewrite import rewrite
+from blurline.imaging.tiff.directory import directories
 from blurline.imaging.tiff.samples import read_samples
 from tests.parts import drawing, picture_file
 from tests.tiffs import (
@@ -275,6 +277,30 @@ def test_channels_that_differ_are_refused() -> None:
     for tag, values in ((258, [8, 8, 4]), (339, [1, 1, 3])):
         changed = [(t, f, values if t == tag else v) for t, f, v in entries]
         assert refusal(directory_file([(changed, pieces)])).code == "unsupported_kind"
+
+
+@pytest.mark.parametrize(
+    "told", [{277: [17]}, {277: [60_000]}, {322: [65_520], 323: [65_520]}, {322: [1 << 19]}]
+)
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(told: dict[int, list[int]]) -> None:
+    sort = Sort(photometric=RGB, compression=DEFLATE, tiles=(16, 16), alpha=0)
+    entries, pieces = picture(stored(shares_of(PIXELS, RGB), sort), sort)
+    entries = [(tag, 4 if tag in told else form, told.get(tag, v)) for tag, form, v in entries]
+    assert refusal(directory_file([(entries, pieces)])).code == "unsupported_kind"
+
+
+def test_directories_that_overlap_without_end_are_not_read() -> None:
+    entry = struct.pack("<HHII", 330, 4, 10, 8)
+    data = b"II*\0" + struct.pack("<IH", 8, 65_000) + entry * 65_100
+    with pytest.raises(PictureError):
+        read_header(data, LIMITS)
+    assert directories(data) == []
+
+
+def test_grey_of_many_channels_is_refused_and_not_shown_by_the_first() -> None:
+    shares = np.repeat(shares_of(PIXELS, GREY), 3, axis=2)
+    for alpha in (None, 0):
+        assert refusal(tiff(shares, Sort(alpha=alpha))).code == "unsupported_kind"
 
 
 @pytest.mark.parametrize("compression", [PLAIN, LZW, DEFLATE, PACKBITS, ZSTD])

@@ -241,6 +241,8 @@ def _position(gps: _Tags) -> tuple[ifd.Entry, ...]:
         if reference and (numbers := gps.numbers(tag, most, 60, 60, least=1)):
             entries += [*reference, ifd.rationals(tag, *numbers)]
     below = gps.get(5) or b"\0"
+    if isinstance(below, int) and 0 < below < len(_ALTITUDES):  # not of the standard's type
+        below = _ALTITUDES[below]
     if below in _ALTITUDES and (numbers := gps.numbers(6, 100_000)):
         entries += [ifd.octets(5, bytes(below)), ifd.rationals(6, *numbers)]
     if numbers := gps.numbers(7, 23, 59, 60, least=2):

@@ -14,6 +14,12 @@ _OLD_REDUCED = 2  # SubfileType
 _MOST = 10
 """Directories that are followed, and as many again below each."""
 
+_MOST_ENTRIES = 1024
+"""Of a directory; those of pictures have some dozens."""
+
+_MOST_NUMBERS = 1 << 18
+"""Of a tag; the longest are the places of strips and the colours of a palette."""
+
 _FORMS = {1: "B", 3: "H", 4: "I", 13: "I"}
 """The types of whole numbers: BYTE, SHORT, LONG, and IFD of supplement 1."""
 
@@ -41,9 +47,13 @@ class Directory:
         return self.data[place : place + SIZES.get(form, 0) * count]
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """A tag's whole numbers; () for a tag that is missing, cut off or holds others."""
+        """A tag's whole numbers; () for a tag that is missing, cut off, endless or holds others."""
         form, count, place = self.entries.get(tag, (0, 0, 0))
-        if form not in _FORMS or place + SIZES[form] * count > len(self.data):
+        if (
+            form not in _FORMS
+            or count > _MOST_NUMBERS
+            or place + SIZES[form] * count > len(self.data)
+        ):
             return ()
         return struct.unpack_from(f"{self.order}{count}{_FORMS[form]}", self.data, place)
 
@@ -98,10 +108,13 @@ def _chain(data: bytes) -> Iterator[Directory]:
 
 
 def _directory(data: bytes, order: str, place: int) -> Directory | None:
-    """The directory there, with those entries that are in the file; None where there is none."""
+    """The directory there, with those entries that are in the file; None where there is none, or
+    one of more entries than any picture has."""
     if place < 8 or place + 2 > len(data):
         return None
     (count,) = struct.unpack_from(f"{order}H", data, place)
+    if count > _MOST_ENTRIES:
+        return None
     entries: dict[int, tuple[int, int, int]] = {}
     for start in range(place + 2, min(place + 2 + 12 * count, len(data) - 11), 12):
         tag, form, number, value = struct.unpack_from(f"{order}HHII", data, start)

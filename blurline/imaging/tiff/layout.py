@@ -41,6 +41,15 @@ _DEPTHS = {
 }
 """Bits of a sample that are read, by their format."""
 
+_MOST_OF_GREY = 2  # the second one is transparency, or a mask
+_MOST_CHANNELS = 16
+
+_SPARE = 1 << 22
+"""Pixels by which a tile may be larger than the picture."""
+
+_MOST_BITS = 8 << 30
+"""Of a strip or tile once it is unpacked; 100 million pixels of 16 bits and four channels fit."""
+
 _KEPT_TAGS = (256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317)
 _KEPT_TILES = (322, 323, 324, 325)
 _KEPT_COLOURS = (338, 347, 529, 530, 531, 532)
@@ -200,12 +209,24 @@ def _check(layout: Layout, page: Directory) -> None:
         raise refused("of other inks than those of CMYK")
     if layout.format == FLOAT and layout.photometric not in (BLACK_IS_ZERO, RGB):
         raise refused("of floats that are neither grey nor RGB")
+    if colours == 1 and layout.channels > _MOST_OF_GREY:
+        raise refused("of several channels that are not said to be colours")
     _check_palette(layout, page)
     if layout.is_coded:
         _check_coded(layout)
-    places = page.numbers(324 if 322 in page.entries else 273)
-    if len(places) > MAX_STRIPS:
+    _check_pieces(layout, page)
+
+
+def _check_pieces(layout: Layout, page: Directory) -> None:
+    """Raise for strips or tiles that are more, or larger, than any picture needs."""
+    tag = 324 if 322 in page.entries else 273
+    if page.entries.get(tag, (0, 0, 0))[1] > MAX_STRIPS:
         raise refused(f"of more than {MAX_STRIPS} strips or tiles")
+    area = layout.piece[0] * layout.piece[1]
+    if area > layout.width * layout.height + _SPARE:
+        raise refused("with tiles that are larger than the picture")
+    if layout.channels > _MOST_CHANNELS or area * layout.channels * layout.depth > _MOST_BITS:
+        raise refused("with so much in a strip or tile")
 
 
 def _check_palette(layout: Layout, page: Directory) -> None:
