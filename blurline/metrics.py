@@ -39,7 +39,7 @@ HTTP_REQUESTS = Counter(
 )
 HTTP_SECONDS = Histogram(
     "blurline_http_request_seconds",
-    "Seconds from a request's first byte to the end of its answer.",
+    "Seconds from a request's head to the beginning of its answer.",
     ["method", "route"],
 )
 BATCH_FILES = Histogram(

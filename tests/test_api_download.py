@@ -150,6 +150,17 @@ def test_who_has_it_is_told_so(kept: tuple[httpx.Client, Settings], path: str) -
     assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
+def test_of_a_deleted_result_nobody_is_told_that_it_is_still_the_same(
+    kept: tuple[httpx.Client, Settings],
+) -> None:
+    client, settings = kept
+    path = f"/result/{(spec := planted(settings, b'x')).job_id}"
+    known = {"If-None-Match": client.get(path).headers["ETag"]}
+    assert client.get(path, headers=known).status_code == 304
+    assert client.delete(f"/jobs/{spec.job_id}").status_code == 200
+    assert refusal(client.get(path, headers=known)) == (404, "not_found")
+
+
 def test_a_part_of_another_one_is_not_handed_out(
     kept: tuple[httpx.Client, Settings], path: str
 ) -> None:

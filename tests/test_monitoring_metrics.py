@@ -1,5 +1,6 @@
 """That metrics count what they say they count."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from blurline import metrics
+from blurline.api.telemetry import RequestMetrics
 from blurline.errors import QueueUnavailableError, StoreUnavailableError
 from blurline.inference.batching import Batcher
 from blurline.inference.engine import Outputs, Size
@@ -307,3 +309,22 @@ def test_several_api_processes_that_count_apart_say_so(redis_url: str, tmp_path:
         client.get("/health")
         found = next(line for line in process.stderr if "PROMETHEUS_MULTIPROC_DIR" in line)
     assert "counts for itself alone" in found
+
+
+def test_a_slow_reader_does_not_make_the_service_slow() -> None:
+    """Else whoever reads slowly would set off alerts."""
+    name, labels = "blurline_http_request_seconds_sum", {"method": "any", "route": "unmatched"}
+    before, moments = value(name, **labels), [time.perf_counter()]
+
+    async def answers(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        moments.append(time.perf_counter())
+        await asyncio.sleep(0.05)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def taken(_: Any) -> None:
+        return None
+
+    scope = {"type": "http", "method": "GET", "path": "/"}
+    asyncio.run(RequestMetrics(answers)(scope, taken, taken))  # type: ignore[arg-type]
+    assert 0 < value(name, **labels) - before <= moments[1] - moments[0]

@@ -126,16 +126,17 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = perf_counter(), 500
+        started, answered, status = perf_counter(), None, 500
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal answered, status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                # How long the rest takes is the reader's affair.
+                answered, status = perf_counter(), message["status"]
             await send(message)
 
         # Who asks how it goes asks often.
-        asks = scope["method"] == "GET"
+        asks = scope["method"] in ("GET", "HEAD")
         span: AbstractContextManager[None] = nullcontext()
         if not asks:
             span = tracing.span("request", request_id=subject("request_id"))
@@ -147,7 +148,7 @@ class RequestMetrics:
         finally:
             method, route = _known(scope)
             metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc()
-            seconds = perf_counter() - started
+            seconds = (answered or perf_counter()) - started
             metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
             level = logging.DEBUG if asks and status < ERROR else logging.INFO
             log.log(level, "%s %s: %d in %.3f s", method, route, status, seconds)

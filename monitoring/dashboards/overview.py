@@ -131,7 +131,7 @@ def _work(dashboard: builders.Dashboard) -> None:
             "The API's answers, 95 %",
             [Line(quantile(0.95, "blurline_http_request_seconds", "route"), "{{route}}")],
             "s",
-            about="From a request's first byte to the end of its answer; an upload's with the time "
+            about="From a request's head to the beginning of its answer; an upload's with the time "
             "that its sender took.",
         ),
     ):
