@@ -11,6 +11,7 @@ import httpx
 
 from tests.parts import PATIENCE
 
+LENGTH = re.compile(rb"content-length: (\d+)")
 ANSWER = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n")
 
 
@@ -38,6 +39,19 @@ def heard(caller: socket.socket) -> bytes:
     return said
 
 
+def first_answer(caller: socket.socket) -> bytes:
+    """One answer, on a connection that stays; it says its length."""
+    said = b""
+    while b"\r\n\r\n" not in said:
+        said += caller.recv(65_536)
+    top, _, body = said.partition(b"\r\n\r\n")
+    match = LENGTH.search(top.lower())
+    assert match, top
+    while len(body) < int(match[1]):
+        body += caller.recv(65_536)
+    return top + b"\r\n\r\n" + body
+
+
 def said_to(client: httpx.Client, *pieces: bytes) -> bytes:
     """What the service says to someone who sends this, until it hangs up."""
     with connection(client) as caller:
@@ -59,7 +73,7 @@ def refusals(said: bytes) -> list[tuple[int, str]]:
     found = []
     while said:
         top, _, rest = said.partition(b"\r\n\r\n")
-        match = re.search(rb"content-length: (\d+)", top.lower())
+        match = LENGTH.search(top.lower())
         assert match, top
         content: Any = json.loads(rest[: int(match[1])])
         assert set(content) == {"error"}

@@ -14,7 +14,16 @@ import uvicorn
 from blurline.api import protocol, wire
 from tests.callers import House
 from tests.parts import Taking, eventually
-from tests.sockets import connection, head, heard, refusals, said_to, sent_before_the_end, statuses
+from tests.sockets import (
+    connection,
+    first_answer,
+    head,
+    heard,
+    refusals,
+    said_to,
+    sent_before_the_end,
+    statuses,
+)
 
 FORM = "Content-Type: multipart/form-data; boundary=a"
 CHUNKED = "Transfer-Encoding: chunked"
@@ -124,7 +133,7 @@ def test_the_bound_of_a_head_is_exact(taking: Taking, size: int, further: bool) 
     with connection(taking.client) as caller:
         if further:
             caller.sendall(ASK)
-            assert statuses(caller.recv(65_536)) == [404]
+            assert statuses(first_answer(caller)) == [404]
         sent_before_the_end(caller, large, 1)
         assert statuses(heard(caller)) == [404 if fits else 431]
 
@@ -143,7 +152,7 @@ def test_bytes_before_and_between_requests_are_counted(
     assert refusals(said_to(refusing, sent)) == [refused]
     with connection(refusing) as caller:
         caller.sendall(ASK)
-        assert refusals(caller.recv(65_536)) == [(404, "not_found")]
+        assert refusals(first_answer(caller)) == [(404, "not_found")]
         sent_before_the_end(caller, sent, 1)
         assert refusals(heard(caller)) == [refused]
 
