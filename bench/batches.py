@@ -51,6 +51,7 @@ class Counted:
         self.labels = network.labels
         self.fixed_size = network.fixed_size
         self.largest_batch = network.largest_batch
+        self.precision = network.precision
         self.counts: list[int] = []
         self._network = network
 

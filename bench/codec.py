@@ -20,7 +20,7 @@ from blurline.imaging.encode import encode
 from blurline.imaging.header import Header, read_header
 from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
-from blurline.inference.engine import Engine, Outputs
+from blurline.inference.engine import Arithmetic, Engine, Outputs
 from blurline.settings import load_settings
 from blurline.stages.frame import Frame
 from blurline.treatment.opening import open_frame
@@ -96,6 +96,11 @@ class Recorded:
     def fixed_size(self) -> tuple[int, int] | None:
         """See `Engine.fixed_size`."""
         return self.engine.fixed_size
+
+    @property
+    def precision(self) -> Arithmetic:
+        """See `Engine.precision`."""
+        return self.engine.precision
 
     def infer(self, pixels: Pixels) -> Outputs:
         """See `Engine.infer`."""

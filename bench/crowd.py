@@ -19,7 +19,7 @@ from bench.report import RECIPE, console, publish
 from blurline.certificate.certificate import regions_of
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.decode import Pixels
-from blurline.inference.engine import Engine, Outputs
+from blurline.inference.engine import Arithmetic, Engine, Outputs
 from blurline.jobs.results import blur_metadata, detection_metadata
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import Quality
@@ -86,6 +86,11 @@ class TimedEngine:
     def fixed_size(self) -> tuple[int, int] | None:
         """See `Engine.fixed_size`."""
         return self.engine.fixed_size
+
+    @property
+    def precision(self) -> Arithmetic:
+        """See `Engine.precision`."""
+        return self.engine.precision
 
     def infer(self, pixels: Pixels) -> Outputs:
         """See `Engine.infer`."""

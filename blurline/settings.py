@@ -321,7 +321,8 @@ class Settings(BaseSettings):
         0, ge=0, description="CPU threads for networks in one process; 0: one a core."
     )
     inference_precision: Literal["auto", "bf16", "f32"] = Field(
-        "auto", description="Arithmetic of CPU networks; auto: bf16 where the CPU has it."
+        "auto",
+        description="Arithmetic of CPU networks; auto, bf16: bf16 where the CPU has it, else f32.",
     )
     worker_metrics_port: int = Field(
         0,

@@ -27,7 +27,7 @@ from tests.issuer import ASYMMETRIC, AUDIENCE, ISSUER, Issuer, issuing
 from tests.parts import DATA, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
 from tests.plays import Play
 
-KEPT = ("MODEL_DIR",)
+KEPT = ("MODEL_DIR", "INFERENCE_PRECISION")
 LONGEST = (
     "test_worker_processes",
     "test_faults",

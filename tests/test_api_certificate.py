@@ -7,6 +7,7 @@ import pytest
 
 from blurline.certificate.certificate import verify
 from blurline.certificate.signing import Finding
+from tests.arithmetic import cpu_arithmetic
 from tests.data_folder import DataFolder
 from tests.parts import BAD_IDS, NOBODY, Taking, ended, refusal, upload
 
@@ -37,6 +38,7 @@ def test_a_result_is_proved_by_its_certificate(
     assert boxes == [region["box"] for region in told["regions"]]
     (model,) = said.models
     assert model.thresholds.keys() == {"face"}
+    assert model.precision == cpu_arithmetic()
 
 
 def test_a_certificate_proves_no_other_picture(

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from blurline import metrics
 from blurline.stack.stack import Stack
 from pipeline_architecture import pipelines
+from tests.arithmetic import cpu_arithmetic
 from tests.data_folder import DataFolder
 from tests.parts import Start, ended, eventually, refusal, serving, settings_for, upload
 
@@ -189,7 +190,10 @@ def test_a_healthy_service_names_each_dependency_and_target(client: httpx.Client
 
     health = answer.json()
     assert answer.status_code == 200
-    assert set(health) == {"status", "dependencies", "targets"}
+    assert set(health) == {"status", "dependencies", "targets", "precision"}
+    assert set(health["precision"]) >= {"centerface", "platenet", "yolo11n"}
+    here = cpu_arithmetic()
+    assert all(computed == [here] for computed in health["precision"].values())
     assert set(health["dependencies"]) == {"redis", "store", "workers"}
     assert {part["status"] for part in health["dependencies"].values()} == {"ok"}
     known = {

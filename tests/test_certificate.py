@@ -64,7 +64,7 @@ def certificate(key: SigningKey = KEY, **others: Any) -> Certificate:
         time="2026-03-01T12:00:00.000Z",
         input_sha256=sha256(b"original"),
         output_sha256=sha256(PICTURE),
-        models=(ModelUse("centerface", sha256(b"weights"), {"face": 0.3}),),
+        models=(ModelUse("centerface", sha256(b"weights"), {"face": 0.3}, "bf16"),),
         metadata_policy="strip",
         quality=Quality.BALANCED,
         style=Style.MOSAIC,
@@ -93,6 +93,16 @@ def with_one_bit_flipped(data: bytes) -> Iterator[bytes]:
 def test_an_untouched_pair_is_valid_and_the_certificate_comes_back_whole() -> None:
     verdict = verify(PICTURE, issue(certificate(), KEY), KEY.public)
     assert (verdict.finding, verdict.certificate) == (Finding.VALID, certificate())
+
+
+def test_a_certificate_of_a_release_that_did_not_tell_the_arithmetic_is_valid() -> None:
+    content = json.loads(issue(certificate(), KEY))["certificate"]
+    for model in content["models"]:
+        del model["precision"]
+    verdict = verify(PICTURE, signed_file("certificate", content, KEY), KEY.public)
+    assert verdict.finding is Finding.VALID
+    assert verdict.certificate is not None
+    assert [model.precision for model in verdict.certificate.models] == [""]
 
 
 def test_any_flipped_bit_of_the_picture_is_noticed() -> None:

@@ -23,7 +23,7 @@ from blurline.evaluation.measurement import Measurement, Task
 from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.header import Limits, read_header
 from blurline.inference.detector import Detection, Detectors
-from blurline.inference.engine import Engine, Outputs
+from blurline.inference.engine import Arithmetic, Engine, Outputs
 from blurline.models.load import Inference, load_detectors
 from blurline.redaction.styles import PixelBox, Style
 from blurline.settings import load_settings
@@ -221,6 +221,7 @@ class Counting:
     runs: list[tuple[int, ...]] = field(default_factory=list)
     labels: tuple[str, ...] = ()
     fixed_size: tuple[int, int] | None = None
+    precision: Arithmetic = "f32"
 
     def infer(self, pixels: Pixels) -> Outputs:
         self.runs.append(pixels.shape)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from blurline.imaging.decode import Pixels
 from blurline.inference.batching import Batcher
-from blurline.inference.engine import Outputs
+from blurline.inference.engine import Arithmetic, Outputs
 
 LONG = 60.0
 """Seconds that would fail a test: what ends sooner with this delay did not wait for company."""
@@ -30,6 +30,7 @@ class Greys:
 
     labels = ("grey",)
     fixed_size = (32, 64)
+    precision: Arithmetic = "f32"
 
     def __init__(
         self, check: Callable[[Batch], None] = lambda batch: None, largest_batch: int | None = None

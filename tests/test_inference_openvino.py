@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
 
 from blurline.errors import ModelError
 from blurline.imaging.decode import Pixels
 from blurline.inference.engine import InputFormat
-from blurline.inference.openvino import MOST_SIZES, OpenVinoEngine
+from blurline.inference.openvino import MOST_SIZES, OpenVinoEngine, Precision
 from blurline.models.catalogue import find
 from tests.networks import broken, file_of, own_network_file
 from tests.parts import drawing
@@ -85,6 +86,21 @@ def test_an_answer_stays_the_same_after_more_sizes_than_are_kept(faces: OpenVino
     for i in range(MOST_SIZES):
         faces.infer(drawing(64 + 32 * i, 32))
     assert faces.infer(first)["cls_8"] == pytest.approx(answer, abs=1e-4)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "bf16", "f32"])
+def test_what_a_network_says_that_it_computes_in_is_what_openvino_does(
+    wanted: Precision, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = OpenVinoEngine(file_of("yunet"), InputFormat("bgr", 1), threads=1, precision=wanted)
+    core = ov.Core()
+    options = {"INFERENCE_PRECISION_HINT": wanted} if wanted != "auto" else {}
+    options |= {"EXECUTION_MODE_HINT": "PERFORMANCE"}
+    compiled = core.compile_model(core.read_model(file_of("yunet")), "CPU", options)
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    assert engine.precision == used
+    in_vain = wanted == "bf16" and used == "f32"
+    assert ("this CPU has none" in caplog.text) is in_vain
 
 
 @broken

@@ -24,7 +24,7 @@ from blurline import metrics
 from blurline.api.telemetry import RequestMetrics
 from blurline.errors import QueueUnavailableError, StoreUnavailableError
 from blurline.inference.batching import Batcher
-from blurline.inference.engine import Outputs, Size
+from blurline.inference.engine import Arithmetic, Outputs, Size
 from blurline.machine import MachineCollector, memory
 from blurline.models.load import Inference, load_detectors
 from blurline.queue.connection import connect
@@ -178,6 +178,7 @@ class Echo:
     labels = ("one",)
     fixed_size: Size | None = None
     largest_batch: int | None = None
+    precision: Arithmetic = "f32"
 
     def run(self, pictures: NDArray[np.uint8]) -> Outputs:
         return {"out": np.zeros((len(pictures), 1), np.float32)}

@@ -5,7 +5,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -332,6 +332,16 @@ def test_a_report_replaces_the_one_before(redis: Redis) -> None:
     presence.report(report)
     presence.report(replace(report, busy=4))
     assert [worker.busy for worker in presence.alive()] == [4]
+
+
+def test_reports_of_earlier_and_of_later_releases_are_read(redis: Redis) -> None:
+    now = replace(REPORT, reported_at=time.time(), precisions={"yunet": "bf16"})
+    told = asdict(now)
+    earlier = {name: value for name, value in told.items() if name != "precisions"}
+    presence = Presence(redis)
+    for report, precisions in ((earlier, {}), ({**told, "later": 1}, {"yunet": "bf16"})):
+        redis.hset("blurline:workers", "w1", json.dumps(report))
+        assert presence.alive() == [replace(now, precisions=precisions)]
 
 
 def test_reports_of_the_dead_vanish(redis: Redis) -> None:

@@ -296,6 +296,7 @@ class Faulty:
 
     labels = ("face",)
     fixed_size = None
+    precision = "f32"
 
     def infer(self, network_input: Pixels) -> dict[str, NDArray[np.float32]]:
         raise MemoryError

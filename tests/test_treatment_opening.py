@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from blurline.imaging.header import read_header
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detectors
+from blurline.inference.engine import Arithmetic
 from blurline.models.load import load_detectors
 from blurline.queue.service import inference
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
 from blurline.stages.blur import Blur
+from blurline.stages.detect import Detect
 from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline, Stage
 from blurline.treatment.opening import open_frame
@@ -27,14 +30,16 @@ from blurline.treatment.second_look import SecondLook
 from blurline.treatment.treatment import Treated, Treatment
 from blurline.treatment.writing import Way, write
 from pipeline_architecture import pipelines
-from tests.boxes import iou
+from tests.arithmetic import ARITHMETICS, computing_in
 from tests.jpegs import LIMITS, by_pillow, by_simplejpeg, codec, coefficients, decoded, scan_by_scan
 from tests.parts import NothingToBlur, picture_file
+from tests.sure import assert_sure_ones_agree
 
 SETTINGS = load_settings()
 BLUR = pipelines(SETTINGS)["blur"]
 BLUR_DETECT = pipelines(SETTINGS)["blur_detect"]
 FACES = Options(("face",), Style.MOSAIC, Quality.BALANCED)
+OBJECTS = Detect(SETTINGS.detection_model).threshold
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,23 +110,21 @@ def test_options_that_can_not_be_served_are_left_to_the_stages(large: bytes) -> 
     assert reduction(large, BLUR, {}, replace(FACES, targets=("nobody",))) == 1
 
 
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 def test_half_a_picture_shows_the_same_faces_and_objects(
-    large: bytes, detectors: Detectors
+    arithmetic: Arithmetic, large: bytes, tmp_path: Path
 ) -> None:
+    names = [SETTINGS.face_model, SETTINGS.detection_model]
+    detectors = computing_in(arithmetic, names, tmp_path)
     halves = treat(large, BLUR_DETECT, detectors)
     header = read_header(large, LIMITS)
     whole, _ = BLUR_DETECT.run(Frame(decoded(large)), FACES, detectors)
     assert halves.frame.reduction == 2
     assert (halves.way, halves.second_look) == (Way.LOSSLESS, SecondLook.PASSED)
     assert halves.header == header
-    for found, expected in (
-        ([one.box for one in halves.frame.redactions or ()], whole.redactions),
-        ([one.box for one in halves.frame.detections or ()], whole.detections),
-    ):
-        assert expected
-        assert len(found) == len(expected)
-        for one in expected:
-            assert max(iou(box, one.box) for box in found) > 0.9
+    least = BLUR_DETECT.targets["face"].levels[FACES.quality].threshold
+    assert_sure_ones_agree(halves.frame.redactions, whole.redactions, least, overlap=0.9)
+    assert_sure_ones_agree(halves.frame.detections, whole.detections, OBJECTS, overlap=0.9)
 
 
 def test_half_a_picture_is_redacted_where_it_says_and_nowhere_else(

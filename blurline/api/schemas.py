@@ -212,6 +212,11 @@ class HealthAnswer(BaseModel):
     )
     dependencies: dict[str, Dependency]
     targets: dict[str, Dependency] = Field(description="what can be blurred")
+    precision: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="by network in what the workers compute it: f32, bf16 or f16",
+        examples=[{"centerface": ["f32"]}],
+    )
 
 
 class SeenRegion(BaseModel):

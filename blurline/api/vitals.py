@@ -130,7 +130,12 @@ class Vitals:
         else:
             status = "degraded"
         dependencies = {"redis": redis, "store": store, "workers": alive}
-        return HealthAnswer(status=status, dependencies=dependencies, targets=targets)
+        return HealthAnswer(
+            status=status,
+            dependencies=dependencies,
+            targets=targets,
+            precision=_precisions(workers),
+        )
 
     def loaded_models(self) -> frozenset[str] | None:
         """Names of the networks that all living workers have loaded; None while none is alive."""
@@ -169,6 +174,15 @@ def _estimate(ahead: int, each: float | None, threads: int) -> float | None:
 def _loaded_everywhere(workers: list[WorkerReport]) -> frozenset[str]:
     models = [frozenset(worker.models) for worker in workers]
     return frozenset.intersection(*models) if models else frozenset()
+
+
+def _precisions(workers: list[WorkerReport]) -> dict[str, list[str]]:
+    """By network in what the workers compute it; most often all in the same."""
+    found: dict[str, set[str]] = {}
+    for worker in workers:
+        for model, precision in worker.precisions.items():
+            found.setdefault(model, set()).add(precision)
+    return {model: sorted(precisions) for model, precisions in sorted(found.items())}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -23,17 +23,19 @@ NAME = "certificate"
 
 Format = Literal["blurline.certificate/1"]
 FORMAT: Format = "blurline.certificate/1"
-"""It changes with the members, and keeps a signature from counting for a file of another use."""
+"""It changes when a member goes or means something else, not when one is added that may be missing,
+and keeps a signature from counting for a file of another use."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """A network that looked: its name, its file's sha256 in hex, and by target the least
-    confidence, 0 to 1, of what was blurred."""
+    """A network that looked: its name, its file's sha256 in hex, by target the least confidence,
+    0 to 1, of what was blurred, and in what it computed, empty in older certificates."""
 
     name: str
     sha256: str
     thresholds: Mapping[str, float]
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

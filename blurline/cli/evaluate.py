@@ -170,7 +170,7 @@ def _measure(request: Request, settings: Settings, pipelines: Pipelines) -> None
         version=__version__,
         limit=request.limit,
         threads=request.threads,
-        precision=settings.inference_precision,
+        precision=", ".join(sorted({one.engine.precision for one in detectors.values()})),
         covered=COVERED,
         grown=GROWN,
         settings={contender.name: contender.settings for contender in contenders},

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from blurline.evaluation.coverage import Mask, mask_of
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detectors
-from blurline.inference.engine import Engine, Outputs
+from blurline.inference.engine import Arithmetic, Engine, Outputs
 from blurline.stages.frame import Frame, Options, Redaction
 from blurline.stages.pipeline import Stage
 
@@ -128,6 +128,11 @@ class Remembering:
     def fixed_size(self) -> tuple[int, int] | None:
         """See `Engine.fixed_size`."""
         return self.engine.fixed_size
+
+    @property
+    def precision(self) -> Arithmetic:
+        """See `Engine.precision`."""
+        return self.engine.precision
 
     def infer(self, pixels: Pixels) -> Outputs:
         """See `Engine.infer`."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from blurline import metrics
 from blurline.imaging.decode import Pixels
-from blurline.inference.engine import Network, Outputs, Size
+from blurline.inference.engine import Arithmetic, Network, Outputs, Size
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,11 @@ class Batcher:
     def fixed_size(self) -> Size | None:
         """See `Engine.fixed_size`."""
         return self._network.fixed_size
+
+    @property
+    def precision(self) -> Arithmetic:
+        """See `Engine.precision`."""
+        return self._network.precision
 
     @property
     def waiting(self) -> int:

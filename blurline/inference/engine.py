@@ -16,6 +16,9 @@ Outputs = Mapping[str, NDArray[np.float32]]
 Size = tuple[int, int]
 """Height and width of a network's input."""
 
+Arithmetic = Literal["f32", "bf16", "f16"]
+"""In what a network computes: floats of 32 bits, or of 16 with the range of those, or of 16."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:
@@ -40,6 +43,10 @@ class Engine(Protocol):
     def fixed_size(self) -> Size | None:
         """Height and width of the only input that the network takes, or None if it takes many."""
 
+    @property
+    def precision(self) -> Arithmetic:
+        """In what the network really computes, whatever was asked for."""
+
     def infer(self, pixels: Pixels) -> Outputs:
         """Run the network on RGB pixels of shape (height, width, 3).
 
@@ -57,6 +64,10 @@ class Network(Protocol):
     @property
     def fixed_size(self) -> Size | None:
         """See `Engine.fixed_size`."""
+
+    @property
+    def precision(self) -> Arithmetic:
+        """See `Engine.precision`."""
 
     @property
     def largest_batch(self) -> int | None:

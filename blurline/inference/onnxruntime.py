@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurline.errors import ModelError
-from blurline.inference.engine import InputFormat, Outputs, Size, class_names
+from blurline.inference.engine import Arithmetic, InputFormat, Outputs, Size, class_names
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 
@@ -100,6 +100,7 @@ class OnnxRuntimeNetwork:
             raise ModelError(f"{path.name} is no network that ONNX Runtime can read") from error
         if PROVIDERS[device] not in self._session.get_providers():
             raise ModelError(f"DEVICE={device}, but ONNX Runtime could not start it")
+        self._precision: Arithmetic = "f16" if half else "f32"
         self._input = graph.PIXELS
         self._names = [output.name for output in self._session.get_outputs()]
         try:
@@ -119,6 +120,11 @@ class OnnxRuntimeNetwork:
     def fixed_size(self) -> Size | None:
         """See `Engine.fixed_size`."""
         return self._fixed_size
+
+    @property
+    def precision(self) -> Arithmetic:
+        """Half of the usual; TensorRT may compute some layers in 32 bits all the same."""
+        return self._precision
 
     @property
     def largest_batch(self) -> int:

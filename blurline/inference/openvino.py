@@ -1,5 +1,6 @@
 """Networks on the CPU by OpenVINO."""
 
+import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from blurline.errors import ModelError
 from blurline.imaging.decode import Pixels
-from blurline.inference.engine import InputFormat, Outputs, Size, class_names
+from blurline.inference.engine import Arithmetic, InputFormat, Outputs, Size, class_names
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "bf16", "f32"]
 MOST_SIZES = 8
@@ -46,7 +49,8 @@ class OpenVinoEngine:
             any_size: the network works at every size, even if its file names one.
             outputs: names of the outputs that are read, in that order; () for all.
             threads: CPU threads, and so pictures at a time, for this network.
-            precision: `auto` takes bf16 where the CPU computes it, f32 elsewhere.
+            precision: `auto` takes bf16 where the CPU computes it, f32 elsewhere. So does `bf16`,
+                with a warning.
 
         Raises:
             ModelError: the file is missing or OpenVINO can't read it.
@@ -62,11 +66,12 @@ class OpenVinoEngine:
             self._model = _prepare(model, input_format)
         except RuntimeError as error:
             raise ModelError(f"{path.name} is no network that OpenVINO can read") from error
+        self._precision = _precision(self._core, precision)
         self._options = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
             "ENABLE_CPU_PINNING": False,
-            "INFERENCE_PRECISION_HINT": _precision(self._core, precision),
+            "INFERENCE_PRECISION_HINT": self._precision,
         }
         self._compiled = OrderedDict[Size, ov.CompiledModel]()
         self._lock = threading.Lock()
@@ -81,6 +86,11 @@ class OpenVinoEngine:
     def fixed_size(self) -> Size | None:
         """See `Engine.fixed_size`."""
         return self._fixed_size
+
+    @property
+    def precision(self) -> Arithmetic:
+        """See `Engine.precision`."""
+        return self._precision
 
     def infer(self, pixels: Pixels) -> Outputs:
         """The network's outputs for RGB pixels of shape (height, width, 3).
@@ -157,11 +167,13 @@ def _fixed_size(model: ov.Model) -> Size | None:
     return shape[2].get_length(), shape[3].get_length()
 
 
-def _precision(core: ov.Core, precision: Precision) -> str:
-    if precision == "auto":
-        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        precision = "bf16" if "BF16" in capabilities else "f32"
-    return precision
+def _precision(core: ov.Core, precision: Precision) -> Arithmetic:
+    """What OpenVINO makes of it: on a CPU without bf16 it takes the hint and computes in f32."""
+    if precision == "f32" or "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return "f32" if precision == "f32" else "bf16"
+    if precision == "bf16":
+        log.warning("INFERENCE_PRECISION=bf16, but this CPU has none: networks compute in f32")
+    return "f32"
 
 
 def _labels(model: ov.Model) -> tuple[str, ...]:

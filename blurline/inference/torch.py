@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurline.errors import ModelError
-from blurline.inference.engine import Outputs
+from blurline.inference.engine import Arithmetic, Outputs
 
 
 class TorchNetwork:
@@ -60,6 +60,11 @@ class TorchNetwork:
     def fixed_size(self) -> None:
         """None: an Ultralytics network in PyTorch takes every multiple of its stride."""
         return None
+
+    @property
+    def precision(self) -> Arithmetic:
+        """Half precision on CUDA."""
+        return "f16" if self.on_gpu else "f32"
 
     @property
     def largest_batch(self) -> None:

@@ -48,7 +48,7 @@ def _models(pipeline: Pipeline, options: Options, detectors: Detectors) -> tuple
         least = options.thresholds.get(name, target.levels[options.quality].threshold)
         thresholds.setdefault(target.model, {})[name] = least
     return tuple(
-        ModelUse(model, detectors[model].sha256, by_target)
+        ModelUse(model, detectors[model].sha256, by_target, detectors[model].engine.precision)
         for model, by_target in sorted(thresholds.items())
         if model in detectors  # with `on_failure=obscure` one may be missing
     )

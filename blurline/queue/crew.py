@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from uuid import uuid4
 
 import psutil
@@ -47,6 +48,8 @@ class Crew:
     `run` returns after `stop`, when every running job is done. While Redis is away the threads
     wait for it; a job that was running then ends in the store, and its retry finds that.
 
+    `precisions` says by loaded network in what it computes.
+
     A job that hangs where nothing can interrupt it ends the process, once the others are done:
     whoever watches over it starts another one.
     """
@@ -56,7 +59,7 @@ class Crew:
         settings: Settings,
         redis_url: str,
         runner: JobRunner,
-        models: tuple[str, ...],
+        precisions: Mapping[str, str],
         sweeper: Sweeper,
         reconciler: Reconciler,
     ) -> None:
@@ -64,7 +67,7 @@ class Crew:
         self._settings = settings
         self._redis_url = redis_url
         self._runner = runner
-        self._models = models
+        self._precisions = precisions
         self._size = settings.worker_threads or 2 * usable_cores()
         self._stop_requested = False
         self._hung = False
@@ -233,8 +236,9 @@ class Crew:
             name=self.name,
             threads=self._size,
             busy=sum(worker.busy for worker in list(self._workers.values())),
-            models=self._models,
+            models=tuple(self._precisions),
             cpu_percent=self._process.cpu_percent(),
             memory_bytes=self._process.memory_info().rss,
             reported_at=time.time(),
+            precisions=self._precisions,
         )

@@ -2,7 +2,8 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 
 from redis import Redis
 
@@ -18,7 +19,8 @@ class WorkerReport:
     """What a worker process says of itself.
 
     `cpu_percent` is of one core, `memory_bytes` the resident set, `reported_at` in seconds since
-    the epoch; `models` are the networks that it has loaded.
+    the epoch; `models` are the networks that it has loaded, `precisions` in what each of them
+    computes, empty if the process is of a release that does not tell.
     """
 
     name: str
@@ -28,6 +30,7 @@ class WorkerReport:
     cpu_percent: float
     memory_bytes: int
     reported_at: float
+    precisions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Presence:
@@ -62,4 +65,6 @@ class Presence:
 
 def _parse(text: bytes | str) -> WorkerReport:
     values = json.loads(text)
-    return WorkerReport(**{**values, "models": tuple(values["models"])})
+    # A worker of a later release may tell more.
+    known = {name.name: values[name.name] for name in fields(WorkerReport) if name.name in values}
+    return WorkerReport(**{**known, "models": tuple(known["models"])})

@@ -80,7 +80,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     runner = JobRunner(processor, Records(store), Stats(redis), outbox)
     reconciler = open_reconciler(settings, redis, store, processor.originals)
     sweeper = open_sweeper(settings, store)
-    crew = Crew(settings, redis_url, runner, tuple(detectors), sweeper, reconciler)
+    precisions = {name: detector.engine.precision for name, detector in detectors.items()}
+    crew = Crew(settings, redis_url, runner, precisions, sweeper, reconciler)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         crew.stop()
