@@ -216,7 +216,7 @@ def test_every_pass_adds_what_the_others_do_not_see(
     picture[:90, :160] = cv2.resize(photos["zidane"], (160, 90), interpolation=cv2.INTER_AREA)
     picture[200:720, 355:1280] = cv2.resize(photos["zidane"], (925, 520))
     coarse, both = (
-        sure(usual_faces.detect(picture, 0.4, Scan(sides)), 0.4) for sides in ((320,), (320, 1280))
+        sure(usual_faces.detect(picture, 0.3, Scan(sides)), 0.3) for sides in ((320,), (320, 1280))
     )
     assert [box.box[1] > 200 for box in coarse] == [True, True]
     assert sorted(box.box[1] > 200 for box in both) == [False, False, True, True]
