@@ -263,6 +263,11 @@ def exif_item(block: bytes, *of: int) -> Item:
     return Item(b"Exif", struct.pack(">I", 6) + b"Exif\0\0" + block).referring(b"cdsc", *of or (1,))
 
 
+def xmp_item(packet: bytes) -> Item:
+    """XMP of the first picture."""
+    return Item(b"mime", packet).referring(b"cdsc", 1)
+
+
 def auxiliary(pixels: Samples, sort: bytes, coding: Coding | None = None) -> Item:
     """A second picture that says more of the first, its transparency for instance."""
     grey = coding or Coding("gray" if pixels.ndim == 2 else "yuv444p")

@@ -269,14 +269,19 @@ def picture_file(image: Image.Image, kind: str, **options: Any) -> bytes:
         return file.getvalue()
 
 
-def _heic(image: Image.Image, *, exif: bytes = b"", icc_profile: bytes = b"", **_: Any) -> bytes:
-    from tests.heic_files import ALPHA, auxiliary, exif_item, heic  # FFmpeg, which few tests need
+def _heic(
+    image: Image.Image, *, exif: bytes = b"", xmp: bytes = b"", icc_profile: bytes = b"", **_: Any
+) -> bytes:
+    # With FFmpeg, which few tests need.
+    from tests.heic_files import ALPHA, auxiliary, exif_item, heic, xmp_item
 
     hung = {}
     if image.mode == "RGBA":
         hung["alpha"] = auxiliary(np.asarray(image.getchannel("A")), ALPHA)
     if exif:
         hung["exif"] = exif_item(exif.removeprefix(b"Exif\0\0"))
+    if xmp:
+        hung["xmp"] = xmp_item(xmp)
     profile = [(b"colr", b"prof" + icc_profile)] if icc_profile else []
     return heic(np.asarray(image.convert("RGB")), *profile, **hung)
 
