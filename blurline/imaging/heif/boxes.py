@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from blurline.imaging.chunks import Reader
 
-MAX_BOXES = 40_000
-"""Of one table. A picture of 100 megapixels in tiles of 256 pixels a side has some 1,500 items,
-each of which takes a box, and one for what it refers to."""
+MAX_BOXES = 10_000
+"""Side by side. A picture of 100 megapixels in tiles of 256 pixels a side has some 1,500 items,
+each of which takes a box."""
 
 
 class BoxReader(Reader):

@@ -23,11 +23,14 @@ Plane = NDArray[np.uint8] | NDArray[np.uint16]
 MAX_SETS = 6
 """Sets of parameters; a still picture needs one of each of the three sorts."""
 
-MAX_SLICED_PIXELS = 1 << 29
-"""Slices times pixels, since a few bytes may make a slice of a whole picture, which takes time."""
-
 _SETS = range(32, 35)  # H.265, table 7-1: of the video, the sequence, the picture
 _PREDICTED, _STILL = range(16), range(16, 22)  # slices that need other pictures, and that do not
+
+MAX_SLICES = 600
+"""Of a picture; no level has more (H.265, table A.8)."""
+
+_NOWHERE = re.compile(rb"\x00\x00(?:[\x00-\x02]|\x03[^\x00-\x03])")
+"""What does not occur in a unit (7.3.1.1, 7.4.2), but where it was filled up with zeros."""
 
 _ZEROS, _ONES = bytes(64), b"\xff" * (32 << 10)
 """What is put behind each slice. Ones are read as the least likely choice and so as the end of the
@@ -67,7 +70,12 @@ class Coded:
 
 
 def decode_still(
-    config: bytes, stream: bytes, size: tuple[int, int], matrix: int | None = None
+    config: bytes,
+    stream: bytes,
+    size: tuple[int, int],
+    *,
+    most_slices: int = 1,
+    matrix: int | None = None,
 ) -> Coded:
     """The picture in a stream. Whether parts are missing, `check_whole` says of most.
 
@@ -75,6 +83,7 @@ def decode_still(
         config: the decoder's parameters (ISO/IEC 14496-15, 8.3.3.1).
         stream: its units, each after its length.
         size: the width and height that the file says it has.
+        most_slices: more are refused; each may take as long as the whole picture.
         matrix: the code point that the file says, which goes before that of the stream.
 
     Raises:
@@ -82,10 +91,9 @@ def decode_still(
     """
     parameters, length = _parameters(config)
     slices = list(_slices(stream, length))
-    width, height = size
     if not slices or [bool(s[2] & 0x80) for s in slices] != [True] + [False] * (len(slices) - 1):
         raise ValueError("not one whole picture")
-    if len(slices) > 1 and len(slices) * width * height > MAX_SLICED_PIXELS:
+    if len(slices) > min(most_slices, MAX_SLICES):
         raise ValueError("a picture in more slices than any has")
     coded = Coded(_frame(parameters, slices, size, _ONES), matrix)
     if coded.has_black_zeros:
@@ -168,7 +176,7 @@ def _slices(stream: bytes, length: int) -> Iterator[bytes]:
     """The slices of a picture's first layer; all other units are left out."""
     reader = BoxReader(stream)
     while reader.more:
-        unit = reader.take(reader.number(length))
+        unit = reader.take(reader.number(length)).rstrip(b"\0")
         if len(unit) < 3:
             raise ValueError("a unit without content")
         sort, layer = unit[0] >> 1 & 63, (unit[0] & 1) << 5 | unit[1] >> 3
@@ -177,6 +185,8 @@ def _slices(stream: bytes, length: int) -> Iterator[bytes]:
         if sort in _PREDICTED:
             raise ValueError("a picture that needs other ones")
         if sort in _STILL:
+            if _NOWHERE.search(unit):
+                raise ValueError("a slice with bytes that none has")
             yield unit
 
 

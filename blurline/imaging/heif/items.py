@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from blurline.imaging.heif.boxes import BoxReader, boxes, spans
 
-MAX_ROWS = 50_000
+MAX_ROWS = 20_000
 """Of one table: parts of items, what items refer to, uses of properties. Some of these take up no
 byte. A picture of 100 megapixels in tiles of 256 pixels a side needs some 6,000."""
 

@@ -1,5 +1,6 @@
 """The pixels of a HEIC file: tiles put together, made RGB, cropped and turned."""
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -24,6 +25,11 @@ _WEIGHTS = {
 """Of red and blue in luma, by the code point of the matrix (ISO/IEC 23091-2, table 4)."""
 _USUAL = (0.299, 0.114)
 _GREEN_ORANGE, _UNKNOWN = 8, 2
+_NOT_KNOWN = range(11, 18)
+
+_SLICED_PIXELS = 1 << 30
+"""Slices of a tile times pixels of all tiles: a few bytes may make a slice of a whole tile, and one
+slice may lie on the other."""
 
 _ROWS = 256
 """That are made RGB at a time."""
@@ -52,9 +58,8 @@ def read_deep(data: bytes) -> Samples | None:
         PictureError: as `read_colours`.
     """
     try:
-        canvas = (picture := read_picture(data)).canvas
-        content = picture.items.content(canvas.tiles[0])
-        bits = decode_still(canvas.configs[0], content, canvas.tile).bits
+        picture = read_picture(data)
+        bits = next(_tiles(picture, picture.canvas)).bits
     except ValueError as error:
         raise PictureError("the picture's data is damaged", code="corrupt_image") from error
     return read_colours(data) if bits > 8 else None
@@ -99,11 +104,7 @@ def _alpha(picture: Picture, canvas: Canvas) -> Samples:
 
 def _joined(picture: Picture, canvas: Canvas) -> tuple[list[Plane], Coded]:
     """The planes of all tiles, cut to the size of the whole, and the first tile."""
-    matrix = canvas.colours.matrix if canvas.colours else None
-    tiles = (
-        decode_still(config, picture.items.content(item), canvas.tile, matrix)
-        for item, config in zip(canvas.tiles, canvas.configs, strict=True)
-    )
+    tiles = _tiles(picture, canvas)
     first = next(tiles)
     if len(canvas.tiles) == 1:
         return first.planes, first
@@ -119,6 +120,18 @@ def _joined(picture: Picture, canvas: Canvas) -> tuple[list[Plane], Coded]:
             room = whole[row * height :, column * width :][:height, :width]
             room[...] = plane[: room.shape[0], : room.shape[1]]
     return planes, first
+
+
+def _tiles(picture: Picture, canvas: Canvas) -> Iterator[Coded]:
+    """The decoded tiles, one by one."""
+    for item, config in zip(canvas.tiles, canvas.configs, strict=True):
+        yield decode_still(
+            config,
+            picture.items.content(item),
+            canvas.tile,
+            most_slices=max(1, _SLICED_PIXELS // canvas.coded_pixels),
+            matrix=canvas.colours.matrix if canvas.colours else None,
+        )
 
 
 def _cut(plane: Plane, canvas: Canvas) -> Plane:
@@ -162,7 +175,7 @@ def _matrix(bits: int, colours: Colours, *, is_grey: bool) -> NDArray[np.float64
     """Shape (3, 4): from luma, two of chroma and 1 to red, green and blue of 0 to 1 (23091-2, 8.3).
 
     Raises:
-        ValueError: there is no such matrix that is known.
+        PictureError: `unsupported_kind`, there is none that is known.
     """
     step = 1 << bits - 8
     most = (1 << bits) - 1
@@ -177,8 +190,11 @@ def _matrix(bits: int, colours: Colours, *, is_grey: bool) -> NDArray[np.float64
         chroma, middle = luma, black
     elif colours.matrix == _GREEN_ORANGE:
         rows, middle = np.array([[1.0, -1, 1], [1, 1, 0], [1, -1, -1]]), 128 * step
-    elif colours.matrix in (11, 12, 13, 14):
-        raise ValueError("colours of a matrix that is not known")
+    elif colours.matrix in _NOT_KNOWN:
+        raise PictureError(
+            "HEIF files whose colours are coded in this way are not supported",
+            code="unsupported_kind",
+        )
     else:
         red, blue = _WEIGHTS.get(colours.matrix, _USUAL)
         green = 1 - red - blue
