@@ -12,7 +12,9 @@ from blurline.imaging.camera import raw_name, raw_tiff_name
 from blurline.imaging.decode import Pixels, decode
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
+from blurline.imaging.metadata import MetadataPolicy, read_metadata
 from tests.parts import drawing, files_below, picture_file
+from tests.telltales import srgb
 from tests.tiffs import Entry, Sort, directory_file, picture
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=30_000_000)
@@ -128,6 +130,16 @@ PLAIN: dict[str, bytes] = {
 def test_a_plain_tiff_beside_its_previews_shows_its_full_picture(name: str) -> None:
     off = np.abs(shown(PLAIN[name])[:, 9:] - PIXELS.astype(int)[:, 9:])
     assert off.max() == 0
+
+
+def test_a_picture_below_its_preview_keeps_what_the_file_says_first() -> None:
+    turned, profile = (274, 3, [6]), (34675, 7, [*srgb()])
+    named = preview(turned, profile, (271, 2, [*b"Acme", 0]))
+    data = directory_file([named], "<", [rgb(PIXELS)])
+    metadata = read_metadata(data, Kind.TIFF, MetadataPolicy.KEEP)
+    assert metadata.icc is not None
+    assert [entry.tag for entry in metadata.camera] == [271]
+    assert shown(data).shape == (64, 48, 3)
 
 
 def test_nothing_but_a_smaller_version_is_refused() -> None:

@@ -18,6 +18,7 @@ _MARKS = (
     (0, b"\0MRM", "MRW"),
     (0, b"\0MRI", "MRW"),
     (0, b"NOKIARAW", "NOKIARAW"),
+    (0, b"ARRI", "ARI"),
     (0, b"ARECOYK", "Contax RAW"),
     (0, b"qktk", "QTK"),
     (0, b"qktn", "QTK"),

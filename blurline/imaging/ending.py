@@ -7,7 +7,6 @@ libjpeg-turbo finds neither a bit too few nor a byte too many.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import simplejpeg
 
@@ -36,9 +35,10 @@ def with_end(data: bytes) -> bytes:
         return data
     if data.find(_END, scans.start) >= 0:
         return data
-    sound = next((file for file in _ended(data) if _is_sound(file)), None)
-    if scans.are_all and sound is not None:
-        return sound
+    if scans.are_all:
+        for file in _ended(data):
+            if _is_sound(file, scans.components):
+                return file
     if data.endswith(b"\0"):
         raise PictureError("the picture's data ends too early", code="corrupt_image")
     return data
@@ -52,10 +52,11 @@ def _ended(data: bytes) -> Iterator[bytes]:
     yield filled + (b"\0" if filled.endswith(b"\xff") else b"") + _END  # T.81, B.1.1.5
 
 
-def _is_sound(data: bytes) -> bool:
+def _is_sound(data: bytes, components: int) -> bool:
     """Whether libjpeg-turbo reads all of the file and warns of nothing."""
-    for colours in ("GRAY", "CMYK"):  # it makes no grey of ink
-        with suppress(ValueError):
-            simplejpeg.decode_jpeg(data, colorspace=colours, min_factor=_SMALLEST, strict=True)
-            return True
-    return False
+    colours = "CMYK" if components == 4 else "GRAY"  # it makes no grey of ink
+    try:
+        simplejpeg.decode_jpeg(data, colorspace=colours, min_factor=_SMALLEST, strict=True)
+    except ValueError:
+        return False
+    return True

@@ -184,10 +184,11 @@ def read_frame(data: bytes) -> JpegFrame:
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """The scans of a JPEG: where the first one's header ends, and whether they bring every
-    coefficient of every component in full."""
+    """The scans of a JPEG: where the first one's header ends, how many components there are, and
+    whether the scans bring every coefficient of each in full."""
 
     start: int
+    components: int
     are_all: bool
 
 
@@ -209,7 +210,8 @@ def scans_of(data: bytes) -> Scans:
                 _take_scan(content, missing, progressive=progressive)
     if not (missing and start):
         raise JpegError("the JPEG has no scan")
-    return Scans(start, not any(any(bits.values()) for bits in missing.values()))
+    are_all = not any(any(bits.values()) for bits in missing.values())
+    return Scans(start, len(missing), are_all)
 
 
 def _take_scan(content: bytes, missing: dict[int, dict[int, int]], *, progressive: bool) -> None:

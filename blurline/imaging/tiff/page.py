@@ -1,9 +1,10 @@
 """Which of the directories of a TIFF file is its picture."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from blurline.errors import PictureError
-from blurline.imaging.tiff.directory import Directory, directories
+from blurline.imaging.tiff.directory import ICC, ORIENTATION, Directory, directories
 
 _MOST_PREVIEWS = 8
 """Smaller versions and masks beside a picture; a file of more directories is one of pages."""
@@ -43,6 +44,12 @@ def _pages(chain: list[Directory]) -> Iterator[Directory]:
             if part.is_whole and (not directory.is_whole or part.area > directory.area)
         ]
         if larger and not directory.is_mask:
-            yield from larger
+            yield from (_completed(part, directory) for part in larger)
         elif directory.is_whole:
             yield directory
+
+
+def _completed(part: Directory, whole: Directory) -> Directory:
+    """A part with what it leaves to the directory that names it: how it lies, and its profile."""
+    left = {tag: whole.entries[tag] for tag in (ORIENTATION, ICC) if tag in whole.entries}
+    return replace(part, entries={**left, **part.entries})
