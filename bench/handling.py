@@ -16,10 +16,12 @@ from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.jobs.job import JobSpec
+from blurline.jobs.orders import read_order
 from blurline.jobs.processor import Processor
-from blurline.jobs.records import Records
+from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, rq_queue
+from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queuedjob import rq_queue
 from blurline.queue.stats import Stats
 from blurline.queue.task import RUNNER, JobRunner
 from blurline.queue.worker import ImageWorker
@@ -123,7 +125,7 @@ def take(ledger: Ledger, settings: Settings, redis: Redis, jobs: int) -> None:
 class _Idle:
     """A runner for which every job is done already."""
 
-    def run(self, spec: JobSpec, *, first_try: bool, last_try: bool) -> None:
+    def run(self, job_id: str, *, retries_left: int, waited: float) -> None:
         """Nothing."""
 
 
@@ -138,7 +140,7 @@ def _api(
     vault = open_vault(settings, open_store(settings))
     for spec, photo in zip(specs, photos, strict=True):
         ledger.charged("header", partial(read_header, photo, kernel.limits))
-        ledger.charged("keep", partial(vault.put, spec.job_id, spec.kind, photo))
+        ledger.charged("keep", partial(vault.put, spec.job_id, spec.kind, photo, spec.to_order()))
 
 
 def _worker(
@@ -155,7 +157,7 @@ def _worker(
     differences are small and would drown in the drift of a machine.
     """
     store = cast("Store", Charged(open_store(settings), "store", ledger))
-    records, stats = Records(store), Stats(redis)
+    records, stats = open_records(settings, store), Stats(redis)
     plain, looking = (Treatment(*_how(kernel), share) for share in (0.0, 1.0))
     processor = Processor(
         store=store,
@@ -168,7 +170,9 @@ def _worker(
         ledger.start()
         kernel.run(photo)
         ledger.lap("bare")
-        record = processor.process(spec).record
+        records.find(spec.job_id)
+        order = read_order(processor.originals, spec.job_id)
+        record = processor.process(spec, file=None if order is None else order.file).record
         records.commit(record)
         ledger.lap("process")
         stats.record(record)

@@ -1,6 +1,5 @@
 """`python -m bench redis-memory`: bytes of Redis that a job takes while it waits and afterwards."""
 
-import json
 import tempfile
 from contextlib import ExitStack
 from itertools import pairwise
@@ -70,7 +69,6 @@ def redis_memory(
         {
             "bytes_per_waiting_job": waiting,
             "bytes_of_its_hash_alone": of_one,
-            "bytes_of_its_message": len(json.dumps(specs[0].to_message())),
             "bytes_per_finished_job": finished,
             "finished_job_is_remembered_for_seconds": own.result_ttl,
             RECIPE: {"targets": list(kernel.options.targets), "pipeline": kernel.pipeline.name},

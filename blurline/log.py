@@ -51,6 +51,11 @@ def about(**names: str) -> Iterator[None]:
         _SUBJECT.reset(token)
 
 
+def mention(**names: str) -> None:
+    """Have all lines name these too, until the `about` ends that this is called in."""
+    _SUBJECT.set({**_SUBJECT.get(), **{name: value for name, value in names.items() if value}})
+
+
 def subject(name: str) -> str:
     """What `about` says of that name here; empty if nothing."""
     return _SUBJECT.get().get(name, "")

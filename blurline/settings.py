@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -35,10 +36,20 @@ class Settings(BaseSettings):
 
     redis_url: str | None = Field(
         None,
+        repr=False,
         description="Redis of the queue, as `redis://`, `rediss://` or `unix://`, or found through "
         "Sentinels: `redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/db]`, "
         "with TLS `rediss+sentinel://`. Without it `blurline up` starts an embedded Valkey with "
         "its data in `DATA_DIR`.",
+    )
+    redis_user: str | None = Field(
+        None, description="User of Redis, where `REDIS_URL` names none and a password is set."
+    )
+    redis_password: str | None = Field(
+        None, repr=False, description="Password of Redis, where `REDIS_URL` holds none."
+    )
+    redis_sentinel_password: str | None = Field(
+        None, repr=False, description="Password of the Sentinels, where `REDIS_URL` holds none."
     )
     queue_name: str = Field(
         "image_processing_queue", min_length=1, description="Name of the rq queue."
@@ -254,8 +265,9 @@ class Settings(BaseSettings):
     )
     master_key_file: Path | None = Field(
         None,
-        description="File of master keys that the originals' keys are wrapped with, a line of "
-        "base64 each; the first wraps. Without it one is made in `DATA_DIR`.",
+        description="File of master keys that the originals' keys are wrapped with, and orders, "
+        "records and webhooks are sealed, a line of base64 each; the first one writes. Without it "
+        "one is made in `DATA_DIR`; a store that machines share needs it.",
     )
     signing_key: Path | None = Field(
         None,
@@ -443,11 +455,25 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)
+        return _with_login(Settings(**given))
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "settings"
         raise SettingsError(f"{name}: {first['msg']}") from error
+
+
+def _with_login(settings: Settings) -> Settings:
+    """The settings, in whose URL of Redis the passwords are that stand beside it."""
+    url, password = settings.redis_url, settings.redis_password
+    if url is None or not url.startswith("redis"):
+        return settings
+    scheme, _, place = url.partition("://")
+    if password and "@" not in place.partition("/")[0]:
+        place = f"{quote(settings.redis_user or '', '')}:{quote(password, '')}@{place}"
+    secret = settings.redis_sentinel_password
+    if secret and scheme.endswith("+sentinel") and "sentinel_password=" not in place:
+        place += f"{'&' if '?' in place else '?'}sentinel_password={quote(secret, '')}"
+    return settings.model_copy(update={"redis_url": f"{scheme}://{place}"})
 
 
 def settings_page() -> str:

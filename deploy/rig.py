@@ -79,6 +79,8 @@ def prepared(docker: Docker, *, standins: bool) -> Iterator[Rig]:
         environment = {
             "S3_SECRET_KEY": secrets.token_urlsafe(16),
             "GRAFANA_PASSWORD": secrets.token_urlsafe(16),
+            "REDIS_API_PASSWORD": secrets.token_hex(16),
+            "REDIS_WORKER_PASSWORD": secrets.token_hex(16),
             "SECRETS_DIR": str(folder),
             **{
                 f"{service}_ADDRESS": f"127.0.0.1:{free_port()}"

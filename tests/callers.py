@@ -52,7 +52,7 @@ class House:
         """A job of the caller that a worker has completed; its id."""
         owner = None if who is None else f"key-{who}"
         spec = job_spec(pipeline="test", targets=(), owner=owner)
-        vault_in(self.settings.data_dir).put(spec.job_id, spec.kind, picture)
+        vault_in(self.settings.data_dir).put(spec.job_id, spec.kind, picture, spec.to_order())
         settings = self.settings.model_copy(update={"queue_name": f"of-{spec.job_id}"})
         JobQueue(connect(settings.redis_url or ""), settings).submit([spec])
         with image_worker(settings, runner(settings)) as worker:

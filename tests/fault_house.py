@@ -22,7 +22,7 @@ from rq.job import Job
 from blurline.certificate.certificate import verify
 from blurline.certificate.signing import Finding, load_signing_key
 from blurline.jobs.job import JobRecord, JobStatus
-from blurline.queue.jobqueue import rq_queue
+from blurline.queue.queuedjob import rq_queue
 from blurline.settings import Settings
 from blurline.stack.supervisor import Child, Program, Supervisor
 from blurline.storage import keys
@@ -203,8 +203,8 @@ class House:
             return [keys.record(job_id), *inputs]
         original = open_vault(self.direct, self.store).get(job_id, kind)
         assert original == self.picture
-        picture = self.store.get(keys.processed(job_id, kind))
-        certificate = self.store.get(keys.certificate(job_id))
+        picture = self.store.get(keys.processed(job_id, kind, record.slot))
+        certificate = self.store.get(keys.certificate(job_id, record.slot))
         assert picture is not None, f"{job_id} has no picture"
         assert certificate is not None, f"{job_id} has no certificate"
         with Image.open(BytesIO(picture)) as image:
@@ -212,8 +212,8 @@ class House:
             assert image.size == (320, 240)
         public = load_signing_key(None, self.direct.data_dir).public
         assert verify(picture, certificate, public).finding is Finding.VALID
-        names = [keys.processed(job_id, kind), keys.certificate(job_id), keys.record(job_id)]
-        return [*names, *inputs]
+        made = keys.processed(job_id, kind, record.slot), keys.certificate(job_id, record.slot)
+        return [*made, keys.record(job_id), *inputs]
 
     def _agrees(self, tally: "Counter[JobStatus]", records: dict[str, JobRecord]) -> None:
         """Whether the totals and each job's status are those of the records."""

@@ -36,10 +36,10 @@ from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.jobs.job import JobSpec
 from blurline.jobs.processor import Processor
-from blurline.jobs.records import Records
+from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import rq_queue
-from blurline.queue.outbox import Outbox
+from blurline.queue.outbox import open_outbox
+from blurline.queue.queuedjob import rq_queue
 from blurline.queue.stats import Stats
 from blurline.queue.task import RUNNER, JobRunner
 from blurline.queue.worker import ImageWorker
@@ -327,8 +327,8 @@ def runner(settings: Settings, *stages: Stage) -> JobRunner:
         load_signing_key(None, settings.data_dir),
     )
     redis = connect(settings.redis_url or "")
-    outbox = Outbox(redis, settings.queue_name)
-    return JobRunner(processor, Records(store), Stats(redis), outbox)
+    outbox = open_outbox(redis, settings)
+    return JobRunner(processor, open_records(settings, store), Stats(redis), outbox)
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from redis import Redis
 from rq.job import Job
 
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
-from blurline.jobs.records import Records
+from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, rq_queue
+from blurline.queue.jobqueue import JobQueue
 from blurline.queue.keeper import Keeper
+from blurline.queue.queuedjob import rq_queue
 from blurline.queue.stats import Stats, Totals
 from blurline.queue.task import JobRunner
 from blurline.queue.worker import ImageWorker
@@ -29,7 +30,7 @@ class Play:
         self.redis: Redis = connect(settings.redis_url or "")
         self.queue = JobQueue(self.redis, settings)
         self.store = open_store(settings)
-        self.records = Records(self.store)
+        self.records = open_records(settings, self.store)
         self.runner: JobRunner = runner(settings, *stages)
         self.now = 0.0
         self.keeper = Keeper(
@@ -41,8 +42,10 @@ class Play:
 
     def submit(self, picture: bytes | None) -> JobSpec:
         spec = job_spec(pipeline="test", targets=())
-        if picture is not None:
-            open_vault(self.settings, self.store).put(spec.job_id, spec.kind, picture)
+        vault = open_vault(self.settings, self.store)
+        vault.put(spec.job_id, spec.kind, picture or b"", spec.to_order())
+        if picture is None:
+            self.store.delete(spec.original)
         self.queue.submit([spec])
         return spec
 

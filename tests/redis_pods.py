@@ -23,6 +23,7 @@ case " $* " in
 esac
 """
 QUICKER = "repl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n"
+USERS = ("api", "worker", "operator", "scaler", "replica", "sentinel")
 ROLES = {"master": "primary", "slave": "following"}
 
 
@@ -49,7 +50,8 @@ class RedisPods:
     @property
     def url(self) -> str:
         hosts = ",".join(f"{peer}:{self._watch_port}" for peer in self.peers)
-        return f"redis+sentinel://{hosts}/blurline"
+        login = "worker:of-worker"
+        return f"redis+sentinel://{login}@{hosts}/blurline?sentinel_password=of-the-sentinels"
 
     def environment(self, peer: str) -> dict[str, str]:
         """What the manifest gives a pod, and a path on which it finds the programs."""
@@ -62,6 +64,8 @@ class RedisPods:
             "REDIS_PORT": str(self._port),
             "SENTINEL_PORT": str(self._watch_port),
             "DOWN_AFTER": "1000",
+            "REDISCLI_AUTH": "of-the-sentinels",
+            **{f"{user.upper()}_PASSWORD": f"of-{user}" for user in USERS},
         }
 
     def start(self, peer: str) -> None:
@@ -88,7 +92,8 @@ class RedisPods:
     def role(self, peer: str) -> str:
         """primary, replica, following (a replica without a primary yet), or away."""
         try:
-            with Redis(host=peer, port=self._port, socket_timeout=2) as redis:
+            login = {"username": "operator", "password": "of-operator"}
+            with Redis(host=peer, port=self._port, socket_timeout=2, **login) as redis:
                 info = redis.info("replication")
         except RedisError:
             return "away"
@@ -101,7 +106,8 @@ class RedisPods:
         """Whether every Sentinel knows the others and both replicas."""
         try:
             for peer in self.peers:
-                with Redis(host=peer, port=self._watch_port, socket_timeout=2) as sentinel:
+                port, password = self._watch_port, "of-the-sentinels"
+                with Redis(host=peer, port=port, socket_timeout=2, password=password) as sentinel:
                     state = sentinel.sentinel_master("blurline")
                 if (state["num-other-sentinels"], state["num-slaves"]) != (2, 2):
                     return False

@@ -21,7 +21,7 @@ from blurline.api.access import is_local
 from blurline.api.app import create_app
 from blurline.api.docs import SCRIPT, STYLE
 from blurline.jobs.job import JobError, failed
-from blurline.jobs.records import Records
+from blurline.jobs.records import open_records
 from blurline.storage.objects import open_store
 from pipeline_architecture import pipelines
 from tests.callers import House, bearer, key_settings
@@ -292,7 +292,8 @@ def test_without_keys_everything_belongs_to_nobody(
     client = idle_client()
     owned = job_spec(owner="key-alice")
     error = JobError("corrupt_image", "the picture's data is damaged")
-    records = Records(open_store(settings_for("", tmp_path)))
+    settings = settings_for("", tmp_path)
+    records = open_records(settings, open_store(settings))
     records.commit(failed(owned, error, time.time()))
 
     job_id = upload(client, small_jpeg)

@@ -16,13 +16,14 @@ from blurline.audit import AuditTrail, DeletionReceipt, read_receipt
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
-from blurline.jobs.records import Records
+from blurline.jobs.records import Records, open_records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Target
 from blurline.storage import keys
 from blurline.storage.objects import FolderStore
+from blurline.storage.signet import Signet
 from blurline.storage.vault import open_vault
 from tests.data_folder import DataFolder
 from tests.originals import original_of, vault_in
@@ -166,7 +167,7 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_no_result(
 ) -> None:
     settings, data_folder = settings_for(redis_url, tmp_path), DataFolder(tmp_path)
     spec = job_spec(pipeline="test", targets=())
-    vault_in(tmp_path).put(spec.job_id, spec.kind, small_jpeg)
+    vault_in(tmp_path).put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
     JobQueue(connect(redis_url), settings).submit([spec])
     receipts: list[DeletionReceipt] = []
 
@@ -231,7 +232,7 @@ class Watched(FolderStore):
         self.removed: dict[str, bool] = {}
 
     def delete(self, key: str) -> None:
-        self.removed[key] = Records(self).is_deleted(self._job_id)
+        self.removed[key] = Records(self, Signet([bytes(32)])).is_deleted(self._job_id)
         super().delete(key)
 
 
@@ -248,9 +249,8 @@ def test_a_job_is_marked_as_deleted_before_anything_is_removed(
     store.put(result, b"a result", "image/jpeg")
     queue.submit([spec])
 
-    receipt = Deletion(store, vault, Records(store), queue, AuditTrail(store), key).delete(
-        spec.job_id
-    )
+    records = open_records(settings, store)
+    receipt = Deletion(store, vault, records, queue, AuditTrail(store), key).delete(spec.job_id)
 
     assert {result, spec.original, keys.data_key(spec.job_id)} <= set(store.removed)
     assert all(store.removed.values())

@@ -15,7 +15,7 @@ from blurline.api import download, originals, wire
 from blurline.api.download import PIECE_BYTES, called
 from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobSpec, completed
-from blurline.jobs.records import Records
+from blurline.jobs.records import open_records
 from blurline.settings import Settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store
@@ -42,7 +42,7 @@ def planted(settings: Settings, picture: bytes, **others: Any) -> JobSpec:
     store, spec = open_store(settings), job_spec(**others)
     store.put(keys.processed(spec.job_id, spec.kind), picture, spec.kind.written.content_type)
     store.put(keys.certificate(spec.job_id), b'{"a": 1}', "application/json")
-    assert Records(store).commit(completed(spec, {}, time.time()))
+    assert open_records(settings, store).commit(completed(spec, {}, time.time()))
     return spec
 
 
@@ -376,14 +376,16 @@ def test_a_direct_answer_goes_out_in_pieces_and_leaves_nothing_whoever_breaks_it
     form = b'--a\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
     body, before = form + small_jpeg + b"\r\n--a--\r\n", set(taking.holds()[1])
     headers = ("Content-Type: multipart/form-data; boundary=a", f"Content-Length: {len(body)}")
-    store = open_store(settings_for("", taking.store.parent))
+    settings = settings_for("", taking.store.parent)
+    store, records = open_store(settings), open_records(settings, open_store(settings))
     with reader(taking.client) as caller:
         caller.sendall(head("POST /blur/", *headers, "Connection: close") + body)
         (job_id,) = eventually(lambda: set(taking.holds()[1]) - before, "it is queued")
         spec = job_spec(job_id=job_id)
         key, picture = keys.processed(job_id, spec.kind), os.urandom(LARGE)
         store.put(key, picture, "image/jpeg")
-        assert Records(store).commit(completed(spec, {"blur_metadata": {"regions": []}}, 0.0))
+        ended = completed(spec, {"blur_metadata": {"regions": []}}, 0.0)
+        assert records.commit(ended)
         begun = caller.recv(1000)
         assert statuses(begun) == [200]
         assert store.look(key), "it is fetched while it is read"

@@ -20,7 +20,7 @@ from blurline.api.errors import RequestError
 from blurline.api.identity import HEADER, REPLAYED, key_of
 from blurline.jobs.job import JobError, completed, failed
 from blurline.jobs.orders import find_order
-from blurline.jobs.records import Records
+from blurline.jobs.records import Records, open_records
 from blurline.storage.objects import open_store
 from tests.originals import vault_in
 from tests.parts import (
@@ -77,7 +77,8 @@ def client(idle_client: Start) -> httpx.Client:
 
 @pytest.fixture
 def records(client: httpx.Client, tmp_path: Path) -> Records:
-    return Records(open_store(settings_for("redis://", tmp_path)))
+    settings = settings_for("redis://", tmp_path)
+    return open_records(settings, open_store(settings))
 
 
 def end(records: Records, tmp_path: Path, job_id: str, *, well: bool) -> None:
@@ -196,7 +197,8 @@ def test_a_new_job_takes_over_from_one_that_is_over(
     if fate == "deleted":
         assert client.delete(f"/jobs/{job_id}").status_code == 200
     else:
-        records = Records(open_store(settings_for(redis_url, tmp_path)))
+        settings = settings_for(redis_url, tmp_path)
+        records = open_records(settings, open_store(settings))
         end(records, tmp_path, job_id, well=fate == "expired")
         with Redis.from_url(redis_url) as redis:
             redis.delete(f"rq:job:{job_id}", QUEUE)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from blurline.queue.jobqueue import rq_queue
+from blurline.queue.queuedjob import rq_queue
 from blurline.settings import load_settings
 from tests.parts import Start, ValkeyServer, drawing, ended, picture_file, refusal, send, upload
 

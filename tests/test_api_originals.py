@@ -20,7 +20,7 @@ def test_an_original_is_handed_out_as_it_was_sent_and_the_trail_says_to_whom(
     house: House, small_jpeg: bytes
 ) -> None:
     spec = job_spec(owner="key-eve")
-    vault_in(house.settings.data_dir).put(spec.job_id, spec.kind, small_jpeg)
+    vault_in(house.settings.data_dir).put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
     JobQueue(connect(house.settings.redis_url or ""), house.settings).submit([spec])
     for job_id in (spec.job_id, house.treated(small_jpeg, "eve")):
         answer = house.get(f"/original/{job_id}", "eve")

@@ -14,7 +14,7 @@ from blurline.certificate.signing import load_public_key, load_signing_key, publ
 from blurline.errors import StoreUnavailableError
 from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobError, JobSpec, failed
-from blurline.jobs.records import Records
+from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
 from blurline.storage.objects import FolderStore, open_store
@@ -53,7 +53,9 @@ def test_v8_2_2_a_job_that_is_done_is_its_callers_alone(house: House, small_jpeg
 def test_v8_2_2_a_job_that_failed_is_its_callers_alone(house: House) -> None:
     spec = job_spec(owner="key-alice")
     error = JobError("corrupt_image", "the picture's data is damaged")
-    Records(open_store(house.settings)).commit(failed(spec, error, time.time()))
+    open_records(house.settings, open_store(house.settings)).commit(
+        failed(spec, error, time.time())
+    )
     assert house.get(f"/status/{spec.job_id}", "alice").json()["status"] == "failed"
     for route in ("/status", "/result", "/certificate"):
         assert refusal(house.get(f"{route}/{spec.job_id}", "bob")) == (404, "not_found")
@@ -103,7 +105,7 @@ def test_two_keys_of_one_name_are_one_caller(
 
 def test_the_owner_is_kept_with_the_job_and_told_to_nobody(house: House, small_jpeg: bytes) -> None:
     job_id = house.treated(small_jpeg, "alice")
-    record = Records(open_store(house.settings)).find(job_id)
+    record = open_records(house.settings, open_store(house.settings)).find(job_id)
     assert record is not None
     assert record.owner == "key-alice"
     for route in ("/status", "/certificate"):
@@ -111,9 +113,9 @@ def test_the_owner_is_kept_with_the_job_and_told_to_nobody(house: House, small_j
 
 
 def test_a_job_of_an_earlier_version_belongs_to_nobody() -> None:
-    message = job_spec().to_message()
-    del message["owner"]
-    assert JobSpec.from_message(message).owner is None
+    order = json.loads(job_spec().to_order())
+    del order["owner"]
+    assert JobSpec.from_order(json.dumps(order).encode()).owner is None
 
 
 # Deletion
@@ -153,7 +155,10 @@ def test_a_picture_that_is_not_blurred_in_time_is_deleted_in_the_name_of_its_cal
     assert refusal(answer) == (503, "busy")
     lines = list(AuditTrail(open_store(house.settings)).lines())
     assert {line["actor"] for line in lines} == {"key-alice"}
-    assert Records(open_store(house.settings)).owner(lines[0]["job_id"]) == "key-alice"
+    assert (
+        open_records(house.settings, open_store(house.settings)).owner(lines[0]["job_id"])
+        == "key-alice"
+    )
 
 
 class Failing(FolderStore):
@@ -172,7 +177,7 @@ def test_a_deletion_that_failed_half_way_still_knows_its_owner(
 ) -> None:
     settings, spec = settings_for(redis_url, tmp_path), job_spec(owner="key-alice")
     store = Failing(tmp_path / "store")
-    records, queue = Records(store), JobQueue(connect(redis_url), settings)
+    records, queue = open_records(settings, store), JobQueue(connect(redis_url), settings)
     vault, key = open_vault(settings, store), load_signing_key(None, tmp_path)
     vault.put(spec.job_id, Kind.JPEG, b"a picture")
     queue.submit([spec])

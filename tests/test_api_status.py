@@ -71,7 +71,7 @@ def test_a_job_that_waits_is_submitted(taking: Taking, small_jpeg: bytes) -> Non
 def test_a_job_that_runs_is_processing(redis_url: str, tmp_path: Path, small_jpeg: bytes) -> None:
     settings, seen = settings_for(redis_url, tmp_path), []
     spec = job_spec(pipeline="test", targets=())
-    vault_in(tmp_path).put(spec.job_id, spec.kind, small_jpeg)
+    vault_in(tmp_path).put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
     JobQueue(connect(redis_url), settings).submit([spec])
 
     with serving(settings) as client:

@@ -53,7 +53,7 @@ def container(workload: str) -> Resource:
 
 
 def pod_environment(workload: str) -> dict[str, str]:
-    given = {entry["name"]: entry["value"] for entry in container(workload).get("env", [])}
+    given = {e["name"]: e["value"] for e in container(workload).get("env", []) if "value" in e}
     return {**resource("ConfigMap", "blurline")["data"], **given}
 
 

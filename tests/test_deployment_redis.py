@@ -44,7 +44,7 @@ def client(pods: RedisPods) -> Redis:
 
 def written(client: Redis, key: str) -> bool:
     try:
-        return bool(client.set(key, 1))
+        return bool(client.set(f"rq:{key}", 1))
     except RedisError:
         return False
 
@@ -63,7 +63,7 @@ def test_a_primary_that_is_stopped_on_purpose_hands_over_first(
     assert pods.role(first) != "primary"
     eventually(lambda: whole(pods), "the first follows")
     eventually(lambda: written(client, "after"), "the new primary takes writes")
-    assert client.get("before") == b"1"
+    assert client.get("rq:before") == b"1"
 
 
 def test_a_replica_that_is_stopped_on_purpose_leaves_the_primary_alone(
@@ -84,7 +84,7 @@ def test_a_machine_that_is_gone_is_replaced_and_comes_back_as_a_replica(
     eventually(lambda: written(client, "after"), "the new primary takes writes")
     pods.start(first)
     eventually(lambda: pods.role(first) == "replica", "the old primary follows")
-    assert (client.get("before"), client.get("after")) == (b"1", b"1")
+    assert (client.get("rq:before"), client.get("rq:after")) == (b"1", b"1")
 
 
 def test_after_all_were_gone_at_once_the_last_primary_is_the_primary(
@@ -101,4 +101,4 @@ def test_after_all_were_gone_at_once_the_last_primary_is_the_primary(
     eventually(lambda: whole(pods), "all are back")
     assert pods.role(last) == "primary"
     eventually(lambda: written(client, "later"), "writes go on")
-    assert (client.get("before"), client.get("after")) == (b"1", b"1")
+    assert (client.get("rq:before"), client.get("rq:after")) == (b"1", b"1")

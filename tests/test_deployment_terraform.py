@@ -222,7 +222,7 @@ def test_the_workers_role_writes_where_workers_write_and_nowhere_else(
 ) -> None:
     settings = settings_for(redis_url, tmp_path, keep_originals_days=1e-9)
     store, spec = open_store(settings), job_spec(pipeline="test", targets=())
-    open_vault(settings, store).put(spec.job_id, spec.kind, small_jpeg)
+    open_vault(settings, store).put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
     before = written(tmp_path / "store")
     JobQueue(connect(redis_url), settings).submit([spec])
     with image_worker(settings, runner(settings)) as worker:

@@ -140,7 +140,9 @@ def test_a_done_job_is_not_unknown_while_the_store_is_away(
     redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
     settings, spec = settings_for(redis_url, tmp_path), job_spec(pipeline="test", targets=())
-    open_vault(settings, open_store(settings)).put(spec.job_id, spec.kind, small_jpeg)
+    open_vault(settings, open_store(settings)).put(
+        spec.job_id, spec.kind, small_jpeg, spec.to_order()
+    )
     with serving(settings) as client, image_worker(settings, runner(settings)) as hands:
         JobQueue(hands.connection, settings).submit([spec])
         hands.work(max_jobs=1, logging_level="WARNING")

@@ -20,7 +20,7 @@ from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detectors
 from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed, failed
 from blurline.jobs.processor import Processor
-from blurline.jobs.records import Batch, Records
+from blurline.jobs.records import Batch, Records, open_records
 from blurline.jobs.results import blur_metadata
 from blurline.models.load import load_detectors
 from blurline.models.wheels import sha256
@@ -37,6 +37,7 @@ from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.objects import open_store
+from blurline.storage.signet import Signet
 from blurline.storage.store import Store
 from blurline.storage.vault import ORIGINAL_FORMAT, Originals, OriginalsVault, open_vault
 from blurline.treatment.second_look import SecondLook
@@ -59,8 +60,8 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def records(store: Store) -> Records:
-    return Records(store)
+def records(store: Store, tmp_path: Path) -> Records:
+    return open_records(load_settings(data_dir=tmp_path), store)
 
 
 @pytest.fixture(scope="module")
@@ -90,18 +91,18 @@ def written(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("style", Style)
-def test_a_job_comes_through_the_queue_as_it_was(kind: Kind, style: Style) -> None:
+def test_a_job_comes_through_the_store_as_it_was(kind: Kind, style: Style) -> None:
     job = job_spec(kind=kind, style=style)
-    assert JobSpec.from_message(json.loads(json.dumps(job.to_message()))) == job
+    assert JobSpec.from_order(job.to_order()) == job
 
 
 @pytest.mark.parametrize("quality", Quality)
-def test_every_option_comes_through_the_queue_as_it_was(quality: Quality) -> None:
+def test_every_option_comes_through_the_store_as_it_was(quality: Quality) -> None:
     zones = Zones(ignore=(TRIANGLE, TRIANGLE), redact=(TRIANGLE,))
     policies = MetadataPolicy.KEEP, OnFailure.OBSCURE
     options = Options(("face", "car"), Style.SOLID, quality, {"face": 0.25}, zones, *policies)
     job = job_spec(options=options)
-    assert JobSpec.from_message(json.loads(json.dumps(job.to_message()))) == job
+    assert JobSpec.from_order(job.to_order()) == job
 
 
 @pytest.mark.parametrize(
@@ -113,9 +114,9 @@ def test_every_option_comes_through_the_queue_as_it_was(quality: Quality) -> Non
         {"file_size": "planted-words"},
     ],
 )
-def test_a_message_that_is_no_job_is_refused_without_quoting_it(wrong: dict[str, object]) -> None:
+def test_an_order_that_is_no_job_is_refused_without_quoting_it(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="no job") as caught:
-        JobSpec.from_message({**job_spec().to_message(), **wrong})
+        JobSpec.from_order(json.dumps({**json.loads(job_spec().to_order()), **wrong}).encode())
     assert "planted-words" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -363,8 +364,8 @@ def test_the_certificate_of_an_obscured_picture_names_no_network_that_was_missin
 def run(processor: Processor, records: Records, spec: JobSpec, redis_url: str) -> None:
     """The first and only try of the job."""
     redis = connect(redis_url)
-    jobs = JobRunner(processor, records, Stats(redis), Outbox(redis, "test"))
-    jobs.run(spec, first_try=True, last_try=True)
+    jobs = JobRunner(processor, records, Stats(redis), Outbox(redis, "test", Signet([bytes(32)])))
+    jobs.run(spec.job_id, retries_left=0, waited=0.0)
 
 
 @pytest.mark.parametrize("good", [True, False], ids=["done", "failed"])
@@ -382,13 +383,13 @@ def test_an_original_is_encrypted_and_vanishes_with_its_job_if_wanted(
     vault = replace(open_vault(load_settings(data_dir=tmp_path), store), policy=policy)
     job = job_spec(targets=())
     sent = small_jpeg if good else small_jpeg[:200]
-    vault.put(job.job_id, job.kind, sent)
+    job = replace(job, pipeline="test", options=Options((), Style.MOSAIC))
+    vault.put(job.job_id, job.kind, sent, job.to_order())
     stored = store.get(job.original)
     assert stored is not None
     assert stored.startswith(sent if policy is Originals.KEEP else ORIGINAL_FORMAT)
     assert (sent[:100] in stored) == (policy is Originals.KEEP)
 
-    job = replace(job, pipeline="test", options=Options((), Style.MOSAIC))
     known = {"test": Pipeline("test", "Looks for nothing", (NothingToBlur({}),))}
     processor = replace(processor, originals=vault, pipelines=known)
     if good:
@@ -425,7 +426,7 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_no_picture_and_no_certificat
             return super().run(frame, options, detectors)
 
     job = job_spec(pipeline="deleting", options=Options((), Style.MOSAIC))
-    vault.put(job.job_id, job.kind, small_jpeg)
+    vault.put(job.job_id, job.kind, small_jpeg, job.to_order())
     known = {"deleting": Pipeline("deleting", "", (Deleting({}),))}
     run(replace(processor, pipelines=known), records, job, redis_url)
     assert records.is_deleted(job.job_id)

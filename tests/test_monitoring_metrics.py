@@ -69,7 +69,7 @@ def work_off(settings: Settings, *pictures: bytes, second_looks: float = 0.0) ->
     queue = JobQueue(connect(settings.redis_url or ""), settings)
     for picture in pictures:
         spec = job_spec(targets=(), pipeline="test", submitted_at=time.time() - 100)
-        jobs._processor.originals.put(spec.job_id, spec.kind, picture)
+        jobs._processor.originals.put(spec.job_id, spec.kind, picture, spec.to_order())
         queue.submit([spec])
     with image_worker(settings, jobs) as worker:
         worker.work(burst=True, max_jobs=len(pictures), logging_level="ERROR")

@@ -1,5 +1,6 @@
 """`output_format`: every kind of picture as the kind that is asked for, with what that can hold."""
 
+import json
 from io import BytesIO
 
 import cv2
@@ -91,9 +92,9 @@ def test_samples_of_16_bits_of_a_tiff_stay_in_a_png() -> None:
 
 
 def test_a_job_of_before_there_was_a_choice_keeps_its_kind_and_its_identity() -> None:
-    message = job_spec().to_message()
-    del message["options"]["output_format"]
-    assert JobSpec.from_message(message).written is Kind.JPEG
+    order = json.loads(job_spec().to_order())
+    del order["options"]["output_format"]
+    assert JobSpec.from_order(json.dumps(order).encode()).written is Kind.JPEG
     record = completed(job_spec(kind=Kind.GIF), {}, 0.0).to_json()
     older = record.replace(b',"output_format":"same"', b"")
     assert older != record

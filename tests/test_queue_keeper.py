@@ -10,7 +10,7 @@ import pytest
 from rq.job import Job
 
 from blurline.jobs.job import JobStatus
-from blurline.queue.jobqueue import RETRY_SECONDS, rq_queue
+from blurline.queue.queuedjob import RETRY_SECONDS, rq_queue
 from tests.parts import image_worker
 from tests.plays import Flow, begin, nothing
 

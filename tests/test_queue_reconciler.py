@@ -16,7 +16,8 @@ from blurline.cli.main import app
 from blurline.errors import StoreUnavailableError
 from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobError, JobSpec, failed
-from blurline.jobs.records import Records
+from blurline.jobs.orders import find_order
+from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue, Place
 from blurline.queue.reconciler import (
@@ -99,8 +100,9 @@ def test_lost_jobs_are_queued_again_as_they_were_handed_in(
     with image_worker(settings, runner(settings)) as hands:
         job, _ = hands.dequeue_job_and_maintain_ttl(None) or pytest.fail("nothing waits")
         other, _ = hands.dequeue_job_and_maintain_ttl(None) or pytest.fail("nothing waits")
-    specs = {JobSpec.from_message(one.kwargs).job_id: one for one in (job, other)}
-    assert JobSpec.from_message(specs[first.job_id].kwargs) == first
+    assert {job.id, other.id} == {first.job_id, second.job_id}
+    originals = open_vault(settings, open_store(settings))
+    assert find_order(originals, first.job_id) == first
     (state,) = JobQueue(redis, settings).states([first.job_id])
     assert state is not None
     assert state.owner == "key-camera-7"
@@ -111,7 +113,7 @@ def test_jobs_that_wait_or_ended_or_were_deleted_are_left_alone(
 ) -> None:
     queued, over, deleted = (stored(settings) for _ in range(3))
     JobQueue(redis, settings).submit([queued])
-    records = Records(open_store(settings))
+    records = open_records(settings, open_store(settings))
     records.commit(failed(over, BROKEN, 0.0))
     records.delete(deleted.job_id)
     found = reconciler(settings).reconcile(older_than=NOW)
@@ -190,7 +192,7 @@ def test_a_lost_job_without_its_original_fails_with_the_reason(
     assert reconciler(settings).reconcile(older_than=NOW).requeued == 1
     with image_worker(settings, runner(settings)) as hands:
         hands.work(max_jobs=1, logging_level="WARNING")
-    record = Records(store).find(spec.job_id)
+    record = open_records(settings, store).find(spec.job_id)
     assert record is not None
     assert record.error is not None
     assert record.error.code == "original_missing"

@@ -22,8 +22,9 @@ from blurline.queue import messenger, outbox
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
 from blurline.queue.messenger import WAITS, Messenger, open_messenger
-from blurline.queue.outbox import LEASE_SECONDS, Event, Outbox
+from blurline.queue.outbox import LEASE_SECONDS, Event, Outbox, open_outbox
 from blurline.settings import load_settings
+from blurline.storage.signet import Signet
 from tests.commands import Cli, check_refused
 from tests.parts import (
     Taking,
@@ -95,7 +96,7 @@ class Post:
 def post(redis_url: str) -> Callable[..., Post]:
     def make(**settings: Any) -> Post:
         redis, now = connect(redis_url), [1_000_000.0]
-        box = Outbox(redis, "q", lambda: now[0])
+        box = Outbox(redis, "q", Signet([bytes(32)]), lambda: now[0])
         found = open_messenger(load_settings(webhook_secret=SECRET, **settings), box)
         assert found is not None
         return Post(redis, box, found, now)
@@ -446,29 +447,31 @@ def test_the_end_of_a_job_that_was_done_when_its_worker_died_is_reported_by_its_
     redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
     settings = settings_for(redis_url, tmp_path)
-    jobs, box = runner(settings), Outbox(connect(redis_url), settings.queue_name)
+    jobs, box = runner(settings), open_outbox(connect(redis_url), settings)
     spec = job_spec(pipeline="test", targets=(), callback_url="https://hook.example.org/")
-    jobs._processor.originals.put(spec.job_id, spec.kind, small_jpeg)
-    jobs.run(spec, first_try=True, last_try=False)
+    jobs._processor.originals.put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
+    jobs.run(spec.job_id, retries_left=5, waited=0.0)
     box.remove(spec.job_id)  # as if the worker had died in between
-    jobs.run(spec, first_try=False, last_try=False)
+    jobs.run(spec.job_id, retries_left=4, waited=0.0)
     ((event, number),) = box.take(9)
     assert (event.job_id, event.status, number) == (spec.job_id, JobStatus.COMPLETED, 1)
 
 
 def test_the_end_of_a_job_that_failed_is_reported(redis_url: str, tmp_path: Path) -> None:
     settings = settings_for(redis_url, tmp_path)
-    jobs, box = runner(settings), Outbox(connect(redis_url), settings.queue_name)
+    jobs, box = runner(settings), open_outbox(connect(redis_url), settings)
     spec = job_spec(pipeline="test", targets=(), callback_url="https://hook.example.org/")
+    jobs._processor.originals.put(spec.job_id, spec.kind, b"", spec.to_order())
+    jobs._processor.store.delete(spec.original)
     with pytest.raises(Exception, match="original"):
-        jobs.run(spec, first_try=True, last_try=False)
+        jobs.run(spec.job_id, retries_left=5, waited=0.0)
     ((event, _),) = box.take(9)
     assert (event.job_id, event.status) == (spec.job_id, JobStatus.FAILED)
 
 
 def test_a_deleted_job_is_not_reported(redis_url: str, tmp_path: Path) -> None:
     settings = settings_for(redis_url, tmp_path)
-    box = Outbox(connect(redis_url), settings.queue_name)
+    box = open_outbox(connect(redis_url), settings)
     box.add(Event("0d9f-1", "https://hook.example.org/", JobStatus.COMPLETED, 1.0))
     JobQueue(connect(redis_url), settings).forget("0d9f-1")
     assert box.take(9) == []

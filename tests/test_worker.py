@@ -15,11 +15,11 @@ from blurline.imaging.trial import check_harmless
 from blurline.jobs import processor
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import Batch
-from blurline.queue.jobqueue import RETRY_SECONDS, TASK, rq_queue
+from blurline.queue.queuedjob import RETRY_SECONDS, TASK, rq_queue
 from blurline.queue.stats import Stats
 from blurline.queue.worker import ImageWorker
 from blurline.storage.objects import ObstoreStore
-from tests.parts import job_spec, serving
+from tests.parts import serving
 from tests.plays import Flow, Play, begin, finish, half, nothing
 
 
@@ -184,8 +184,7 @@ def test_a_job_that_nobody_can_read_does_not_keep_others_from_being_run_again(
     playing: Any, small_jpeg: bytes
 ) -> None:
     play = playing()
-    message = {**job_spec().to_message(), "of_tomorrow": 1}
-    rq_queue(play.redis, play.settings).enqueue_call(TASK, kwargs=message, job_id="unreadable")
+    rq_queue(play.redis, play.settings).enqueue_call(TASK, job_id="unreadable")
     play.lose_a_worker(begin)
     spec = play.submit(small_jpeg)
     play.lose_a_worker(begin)

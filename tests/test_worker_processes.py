@@ -173,7 +173,9 @@ def limping(tmp_path_factory: pytest.TempPathFactory, zidane: bytes) -> Iterator
     )
     # While no worker says what it has, a job is taken that nobody will be able to do.
     early = job_spec(pipeline="blur", targets=("face", "car"))
-    open_vault(settings, open_store(settings)).put(early.job_id, early.kind, zidane)
+    open_vault(settings, open_store(settings)).put(
+        early.job_id, early.kind, zidane, early.to_order()
+    )
     JobQueue(connect(valkey.url), settings).submit([early])
     try:
         with serving(settings) as client, worker(environment_of(settings)):

@@ -53,7 +53,8 @@ class Deletion:
             QueueUnavailableError, StoreUnavailableError: not everything may be gone yet; ask again.
         """
         originals = [kind for kind in Kind if self._has(keys.original(job_id, kind))]
-        recorded, before = self.records.find(job_id) is not None, self.records.mark(job_id)
+        record, before = self.records.find(job_id), self.records.mark(job_id)
+        recorded, slot = record is not None, "" if record is None else record.slot
         if owner is not None and before is None:
             # Before the queue forgets whose job it is: the owner may have to ask again.
             self.records.delete(job_id, owner)
@@ -66,8 +67,8 @@ class Deletion:
             self.originals.forget(job_id, kind)
         removed = {
             "original": bool(originals),
-            "result": any(self._remove(keys.processed(job_id, kind)) for kind in WRITTEN),
-            "certificate": self._remove(keys.certificate(job_id)),
+            "result": any(self._remove(keys.processed(job_id, kind, slot)) for kind in WRITTEN),
+            "certificate": self._remove(keys.certificate(job_id, slot)),
             "record": recorded,
             "queue entry": queued,
         }

@@ -87,21 +87,21 @@ class Direct:
         with suppress(TemporaryError):  # the retention times see to it
             self.deletion.originals.forget(spec.job_id, spec.kind)
 
-    def _remove(self, spec: JobSpec) -> None:
+    def _remove(self, spec: JobSpec, slot: str) -> None:
         """Remove the picture, once it was handed out."""
         with suppress(TemporaryError):  # the retention times see to it
-            self.store.delete(keys.processed(spec.job_id, spec.written))
-            self.store.delete(keys.certificate(spec.job_id))
+            self.store.delete(keys.processed(spec.job_id, spec.written, slot))
+            self.store.delete(keys.certificate(spec.job_id, slot))
 
     def _take_out(self, spec: JobSpec, record: JobRecord) -> Blurred:
         """The picture of a job that has ended."""
         self._forget(spec)
         if record.error is not None:
             raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
-        key, kind = keys.processed(spec.job_id, spec.written), spec.written
+        key, kind = keys.processed(spec.job_id, spec.written, record.slot), spec.written
         picture = in_store(self.store, key, kind.content_type, spec.filename)
         if picture is None:
             raise BlurlineError("the picture is not in the store any more", code="not_found")
         results = record.results or {}
         regions = results["blur_metadata"]["regions"]
-        return Blurred(picture, kind, regions, partial(self._remove, spec))
+        return Blurred(picture, kind, regions, partial(self._remove, spec, record.slot))

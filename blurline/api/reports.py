@@ -41,17 +41,17 @@ class Reports:
         job_id = checked_id(job_id, "job")
         state, away = self._state(job_id)
         if state is not None and not state.status.ended:
-            _check_owner(caller, state.owner)
+            self._check(caller, job_id, state.owner)
             return _answer(job_id, state.status, state.updated_at)
         record = self._records.find(job_id)
         if record is not None:
-            _check_owner(caller, record.owner)
+            self._check(caller, job_id, record.owner)
             results = None if record.results is None else _results(record, record.results)
             return _answer(job_id, record.status, record.updated_at, results, record.error)
         if away is not None:
             raise away
         if state is not None and state.status is JobStatus.FAILED:
-            _check_owner(caller, state.owner)
+            self._check(caller, job_id, state.owner)
             return _answer(job_id, state.status, state.updated_at, error=GIVEN_UP)
         order = find_order(self._originals, job_id)
         if order is None:
@@ -70,7 +70,7 @@ class Reports:
         if record is None:
             self.status(job_id, caller)  # says so if there is no such job
             raise RequestError("the job is not completed yet", code="not_ready")
-        _check_owner(caller, record.owner)
+        self._check(caller, job_id, record.owner)
         if record.error is not None:
             raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
         return record
@@ -87,8 +87,8 @@ class Reports:
         owner = self._records.owner(job_id)
         if owner is None and (state := self._queue.states([job_id])[0]) is not None:
             owner = state.owner
-        if owner is None and (order := find_order(self._originals, job_id)) is not None:
-            owner = order.owner
+        if owner is None:
+            owner = self._ordered_by(job_id)
         _check_owner(caller, owner)
         return owner
 
@@ -112,6 +112,9 @@ class Reports:
             raise _unknown("batch")
         _check_owner(caller, found.owner, "batch")
         job_ids = found.job_ids
+        if not found.sure:
+            # Of an earlier version, or made up by somebody: none but the caller's own are told of.
+            job_ids = [job_id for job_id in job_ids if self._is_of(job_id, caller)]
         try:
             states = self._queue.states(job_ids)
         except QueueUnavailableError:
@@ -131,6 +134,22 @@ class Reports:
             done=all(job.status is not None and job.status.ended for job in jobs),
             jobs=jobs,
         )
+
+    def _check(self, caller: Caller, job_id: str, owner: str | None) -> None:
+        """Return if the caller may know of the job, whose owner the order knows if nobody else."""
+        if not caller.sees(owner):
+            _check_owner(caller, self._ordered_by(job_id) if owner is None else owner)
+
+    def _is_of(self, job_id: str, caller: Caller) -> bool:
+        try:
+            self.owner(job_id, caller)
+        except RequestError:
+            return False
+        return True
+
+    def _ordered_by(self, job_id: str) -> str | None:
+        order = find_order(self._originals, job_id)
+        return None if order is None else order.owner
 
     def _state(self, job_id: str) -> tuple[JobState | None, QueueUnavailableError | None]:
         """The queue's answer, or why it has none."""
@@ -169,7 +188,7 @@ def _results(record: JobRecord, told: dict[str, Any]) -> Results:
     """
     paths = {
         "original_image_path": keys.original(record.job_id, record.kind),
-        "processed_image_path": keys.processed(record.job_id, record.written),
+        "processed_image_path": keys.processed(record.job_id, record.written, record.slot),
     }
     return Results(**{**told, **paths})
 

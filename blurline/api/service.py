@@ -22,7 +22,7 @@ from blurline.audit import AuditTrail
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.header import Limits, limits_of
 from blurline.jobs.callback import webhooks_of
-from blurline.jobs.records import Records
+from blurline.jobs.records import open_records
 from blurline.queue.claims import Claims
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.jobqueue import JobQueue
@@ -69,7 +69,7 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
     webhooks_of(settings)  # so that a wrong setting ends the start, not an upload
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
     limits = limits_of(settings)
-    records, queue = Records(store), JobQueue(redis, settings)
+    records, queue = open_records(settings, store), JobQueue(redis, settings)
     stats, presence = Stats(redis), Presence(redis)
     originals, capacity = open_vault(settings, store), settings.max_queue_size
     reports = Reports(originals, records, queue)

@@ -1,6 +1,6 @@
 """What a job is while it waits and what is kept of it afterwards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,7 +26,7 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """A picture to be treated, as it waits in the queue: names and options, never pixels.
+    """A picture to be treated, as it was ordered: names and options, never pixels.
 
     `submitted_at` is in seconds since the epoch, `file_size` in bytes. `owner` is the id of the
     caller that handed it in, None where nobody was asked. `request_id` is of the request that did
@@ -51,10 +51,6 @@ class JobSpec:
         """The kind of the result."""
         return self.options.output_format.of(self.kind)
 
-    def to_message(self) -> dict[str, Any]:
-        """The job as plain JSON values."""
-        return _SPEC.dump_python(self, mode="json")  # type: ignore[no-any-return]
-
     def to_order(self) -> bytes:
         """The job as UTF-8 JSON, as it is kept beside its original."""
         return _SPEC.dump_json(self)
@@ -69,20 +65,8 @@ class JobSpec:
         try:
             return _SPEC.validate_json(order)
         except ValidationError:
-            raise ValueError("the order is no job as this version writes them") from None
-
-    @classmethod
-    def from_message(cls, message: dict[str, Any]) -> "JobSpec":
-        """The job from `to_message`'s values.
-
-        Raises:
-            ValueError: they are not such values.
-        """
-        try:
-            return _SPEC.validate_python(message)
-        except ValidationError:
             # Its text quotes the values.
-            raise ValueError("the message is no job as this version writes them") from None
+            raise ValueError("the order is no job as this version writes them") from None
 
 
 _SPEC = TypeAdapter(JobSpec)
@@ -107,6 +91,11 @@ class JobRecord:
     `updated_at` and `submitted_at` are in seconds since the epoch. `results` is None for a job
     that failed, `error` for one that was completed. `owner` is the `JobSpec`'s, `kind` that of the
     original.
+
+    `slot` is what the names of the job's result and certificate have in them: nothing, unless
+    another try had left some of those names when this one came to write. `output_sha256` is the
+    result's, in hex; `report` is where the end is to be told, encrypted. Records of earlier
+    versions have none of the three.
     """
 
     job_id: str
@@ -121,6 +110,9 @@ class JobRecord:
     error: JobError | None
     owner: str | None = None
     output_format: OutputFormat = OutputFormat.SAME
+    slot: str = ""
+    output_sha256: str | None = None
+    report: str | None = None
 
     @property
     def written(self) -> Kind:
@@ -133,16 +125,27 @@ class JobRecord:
 
     @classmethod
     def from_json(cls, data: bytes) -> "JobRecord":
-        """The record from `to_json`'s bytes."""
-        return _RECORD.validate_json(data)
+        """The record from `to_json`'s bytes.
+
+        Raises:
+            ValueError: they are none.
+        """
+        try:
+            return _RECORD.validate_json(data)
+        except ValidationError:
+            # Its text quotes the values.
+            raise ValueError("the record is none as this version writes them") from None
 
 
 _RECORD = TypeAdapter(JobRecord)
 
 
-def completed(spec: JobSpec, results: dict[str, Any], now: float) -> JobRecord:
+def completed(
+    spec: JobSpec, results: dict[str, Any], now: float, *, slot: str = "", output_sha256: str = ""
+) -> JobRecord:
     """The record of a job that is done."""
-    return _record(spec, JobStatus.COMPLETED, now, results=results, error=None)
+    record = _record(spec, JobStatus.COMPLETED, now, results=results, error=None)
+    return replace(record, slot=slot, output_sha256=output_sha256 or None)
 
 
 def failed(spec: JobSpec, error: JobError, now: float) -> JobRecord:

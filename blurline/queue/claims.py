@@ -2,23 +2,28 @@
 
 Whoever is first with an upload claims a job id for it; whoever comes with the same one later, or at
 the same moment to another process, is told that id. The mapping's name is a keyed digest, so Redis
-tells nobody which pictures or keys there were.
+tells nobody which pictures or keys there were. What it holds carries a tag bound to its name, so
+that nobody who writes to Redis can have one upload answered by the job of another.
 """
 
 from dataclasses import dataclass
 
 from redis import Redis
-from rq.job import JobStatus as RqStatus
 
+from blurline.errors import QueueUnavailableError
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import answering
-from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, STATUS, rq_queue
+from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, STATUS
+from blurline.queue.queuedjob import rq_queue, status_of
 from blurline.settings import Settings
+from blurline.storage.masterkeys import signet_of
+from blurline.storage.signet import TAG_LENGTH
 
 PREFIX = "blurline:same:"
 ID_LENGTH = 36
+TRIES = 3
 
-# What is held is a job's id and then what was sent. A job that was given up holds nothing.
+# What is held is a job's id, what was sent, and the tag. A job that was given up holds nothing.
 CLAIM_SCRIPT = """
 local held = redis.call('GET', KEYS[1])
 if held then
@@ -69,6 +74,7 @@ class Claims:
         self._queue = rq_queue(redis, settings).key
         self._place = f"{PREFIX}{settings.queue_name}:"
         self._seconds = settings.idempotency_ttl
+        self._signet = signet_of(settings, b"claim")
         self._claim = redis.register_script(CLAIM_SCRIPT)
 
     @answering()
@@ -83,14 +89,23 @@ class Claims:
             None if the upload is a new one and the queue has no place.
         """
         mine = job_id + mark.content
-        answer = self._claim(
-            keys=[self._place + mark.name, self._queue],
-            args=[mine, self._seconds, JOB_PREFIX, GONE_PREFIX, instead_of, places],
-        )
-        if not answer:
-            return None
-        held = answer[0].decode()
-        if len(answer) == 1:
-            return Claim(job_id, fresh=True)
-        status = STATUS[RqStatus(answer[1].decode())] if answer[1] else None
-        return Claim(held[:ID_LENGTH], False, held[ID_LENGTH:] == mark.content, status)
+        sealed = mine + self._signet.tag(mark.name, mine.encode())
+        over: str | bytes = instead_of
+        for _ in range(TRIES):
+            answer = self._claim(
+                keys=[self._place + mark.name, self._queue],
+                args=[sealed, self._seconds, JOB_PREFIX, GONE_PREFIX, over, places],
+            )
+            if not answer:
+                return None
+            if len(answer) == 1:
+                return Claim(job_id, fresh=True)
+            held, status = answer[0], status_of(answer[1])
+            content, tag = held[:-TAG_LENGTH], held[-TAG_LENGTH:].decode(errors="replace")
+            if self._signet.holds(tag, mark.name, content):
+                known = None if status is None else STATUS[status]
+                fits = content[ID_LENGTH:] == mark.content.encode()
+                return Claim(content[:ID_LENGTH].decode(), False, fits, known)
+            # Written by an earlier version, or by somebody else.
+            over = held[:ID_LENGTH]
+        raise QueueUnavailableError("what is known of this upload changes all the time; try again")

@@ -10,17 +10,16 @@ from uuid import uuid4
 
 import psutil
 from redis.exceptions import RedisError
-from rq import Queue
 
 from blurline import metrics
 from blurline.errors import BlurlineError
 from blurline.machine import usable_cores
 from blurline.queue.connection import connect, reason
-from blurline.queue.jobqueue import rq_queue
 from blurline.queue.keeper import Keeper
 from blurline.queue.messenger import open_messenger
-from blurline.queue.outbox import Outbox
+from blurline.queue.outbox import open_outbox
 from blurline.queue.presence import Presence, WorkerReport
+from blurline.queue.queuedjob import rq_queue
 from blurline.queue.reconciler import Reconciler, Recovery
 from blurline.queue.task import RUNNER, JobRunner
 from blurline.queue.upkeep import Upkeep
@@ -73,10 +72,10 @@ class Crew:
         self._hung = False
         self._stopping = threading.Event()
         self._workers: dict[int, ImageWorker] = {}
-        self._queue: Queue = rq_queue(connect(redis_url), settings)
+        self._queue = rq_queue(connect(redis_url), settings)
         self._upkeep = Upkeep(connect(redis_url), sweeper)
         self._recovery = Recovery(connect(redis_url), reconciler, settings.queue_name)
-        self._messenger = open_messenger(settings, Outbox(connect(redis_url), settings.queue_name))
+        self._messenger = open_messenger(settings, open_outbox(connect(redis_url), settings))
         self._process = psutil.Process()
 
     def run(self) -> None:

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -14,22 +13,18 @@ from rq import Retry as RetryPolicy
 from rq.job import Job
 from rq.job import JobStatus as RqStatus
 from rq.results import Result
-from rq.serializers import JSONSerializer
 from rq.utils import now as rq_now
 from rq.utils import utcparse
 
 from blurline.jobs.job import JobSpec, JobStatus
 from blurline.queue.connection import answering
-from blurline.queue.outbox import Outbox
+from blurline.queue.outbox import open_outbox
+from blurline.queue.queuedjob import RETRY_SECONDS, TASK, rq_queue, status_of
 from blurline.settings import Settings
-
-TASK = "blurline.queue.task.process_image"
-"""What rq calls for a job, by name, so that the API never imports a worker's code."""
+from blurline.storage.masterkeys import signet_of
+from blurline.storage.signet import Signet
 
 JOB_PREFIX = Job.redis_job_namespace_prefix
-
-RETRY_SECONDS = (1, 5, 15, 60, 300)
-"""Waits before the second and later tries of a job: about six minutes in all."""
 
 STATUS = {
     RqStatus.CREATED: JobStatus.SUBMITTED,
@@ -102,11 +97,15 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """Where a job is, since when in seconds since the epoch, and whose it is."""
+    """Where a job is, since when in seconds since the epoch, and whose it is.
+
+    `sure`: the owner is as this service has written it, and not put there by somebody else.
+    """
 
     status: JobStatus
     updated_at: float
     owner: str | None = None
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +125,16 @@ class QueueCounts:
 class JobQueue:
     """The rq queue of pictures. Every method raises `QueueUnavailableError` while Redis is away.
 
-    Messages are JSON, not pickles, so that whoever can write to Redis can't run code in a worker.
+    A message says no more than that a job waits: what is to be done is in its order in the store.
+    So whoever can write to Redis can neither run code in a worker nor change what a job is.
     """
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis = redis
         self._settings = settings
         self._queue = rq_queue(redis, settings)
-        self._outbox = Outbox(redis, settings.queue_name)
+        self._outbox = open_outbox(redis, settings)
+        self._owners = signet_of(settings, b"owner")
         self._submit = redis.register_script(SUBMIT_SCRIPT)
         self._give_up = redis.register_script(GIVE_UP_SCRIPT)
 
@@ -203,10 +204,12 @@ class JobQueue:
     def states(self, job_ids: Iterable[str]) -> list[JobState | None]:
         """The state of each job, None for one that Redis does not know (any more)."""
         fields = ("status", "enqueued_at", "started_at", "ended_at", "meta")
+        asked = list(job_ids)
         pipeline = self.redis.pipeline(transaction=False)
-        for job_id in job_ids:
+        for job_id in asked:
             pipeline.hmget(Job.key_for(job_id), *fields)
-        return [_state(*values) for values in pipeline.execute()]
+        found = zip(asked, pipeline.execute(), strict=True)
+        return [self._state(job_id, *values) for job_id, values in found]
 
     @answering()
     def counts(self) -> QueueCounts:
@@ -222,7 +225,7 @@ class JobQueue:
         age = 0.0
         if oldest is not None:
             since = self.redis.hget(Job.key_for(oldest.decode()), "enqueued_at")
-            age = max(0.0, time.time() - _seconds(since)) if since else 0.0  # type: ignore[arg-type]
+            age = max(0.0, time.time() - _seconds(since))  # type: ignore[arg-type]
         return QueueCounts(waiting, retrying, processing, failed, age)
 
     @answering()
@@ -235,44 +238,56 @@ class JobQueue:
         settings = self._settings
         job = self._queue.create_job(
             TASK,
-            kwargs=spec.to_message(),
             job_id=spec.job_id,
             timeout=settings.job_timeout,
             result_ttl=settings.result_ttl,
             failure_ttl=settings.failure_ttl,
-            # rq's own description would repeat all arguments, the file's name included.
             description=spec.pipeline,
-            # Beside the message, which is packed, so that who asks for a job is told apart quickly.
-            meta=None if spec.owner is None else {"owner": spec.owner},
+            # So that who asks for a job that waits is told apart without the store.
+            meta=None if spec.owner is None else self._named(spec.job_id, spec.owner),
             retry=RetryPolicy(max=len(RETRY_SECONDS), interval=list(RETRY_SECONDS)),
         )
         job.enqueued_at = rq_now()
         return {name: value for name, value in job.to_dict().items() if value is not None}
 
+    def _named(self, job_id: str, owner: str) -> dict[str, str]:
+        return {"owner": owner, "tag": self._owners.tag(job_id, owner.encode())}
 
-def rq_queue(redis: Redis, settings: Settings) -> Queue:
-    """rq's own view of the queue."""
-    return Queue(settings.queue_name, connection=redis, serializer=JSONSerializer)
+    def _state(
+        self,
+        job_id: str,
+        status: bytes | None,
+        enqueued: bytes | None,
+        started: bytes | None,
+        ended: bytes | None,
+        meta: bytes | None,
+    ) -> JobState | None:
+        """The state from the fields of rq's hash of a job."""
+        found = status_of(status)
+        if found is None:
+            return None
+        known = STATUS[found]
+        since = {JobStatus.SUBMITTED: enqueued, JobStatus.PROCESSING: started}.get(known, ended)
+        owner, sure = _owner(self._owners, job_id, meta)
+        return JobState(known, _seconds(since or enqueued), owner, sure)
 
 
-def _state(
-    status: bytes | None,
-    enqueued: bytes | None,
-    started: bytes | None,
-    ended: bytes | None,
-    meta: bytes | None,
-) -> JobState | None:
-    """The state from the fields of rq's hash of a job."""
-    if status is None:
-        return None
-    known = STATUS[RqStatus(status.decode())]
-    since = {JobStatus.SUBMITTED: enqueued, JobStatus.PROCESSING: started}.get(known, ended)
-    owner = json.loads(meta).get("owner") if meta else None
-    return JobState(known, _seconds(since or enqueued), owner)
+def _owner(owners: Signet, job_id: str, meta: bytes | None) -> tuple[str | None, bool]:
+    """Whose the job is by rq's field, and whether that is sure; without a field it is nobody's."""
+    if not meta:
+        return None, True
+    try:
+        told = json.loads(meta)
+        owner, tag = str(told["owner"]), str(told["tag"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None, False
+    sure = owners.holds(tag, job_id, owner.encode())
+    return (owner if sure else None), sure
 
 
 def _seconds(timestamp: bytes | None) -> float:
-    if not timestamp:
+    """The moment in seconds since the epoch; now where there is none that can be read."""
+    try:
+        return utcparse((timestamp or b"").decode()).timestamp()
+    except (ValueError, OverflowError):
         return time.time()
-    parsed: datetime = utcparse(timestamp.decode())
-    return parsed.timestamp()

@@ -1,20 +1,20 @@
 """What keeps the queue in order: jobs of dead workers and jobs that wait for their next try."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import LockError
-from rq import Queue
-from rq.intermediate_queue import IntermediateQueue
-from rq.job import Job
-from rq.scheduler import RQScheduler
+from rq.job import Job, JobStatus
+from rq.utils import now as rq_now
+from rq.utils import utcformat
 from rq.worker_registration import clean_worker_registry
 
-from blurline.jobs.job import JobError, JobSpec
-from blurline.queue.jobqueue import RETRY_SECONDS
+from blurline.jobs.job import JobError
+from blurline.queue.queuedjob import RETRY_SECONDS, PictureQueue, QueuedJob
 from blurline.queue.task import JobRunner
 
 LOCK_KEY = "blurline:keeper"
@@ -37,6 +37,22 @@ if redis.call('LREM', KEYS[1], 1, ARGV[1]) > 0 and redis.call('EXISTS', KEYS[3])
 end
 """
 
+# A job that Redis has forgotten meanwhile waits for nothing any more.
+DUE_SCRIPT = """
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])) do
+    redis.call('ZREM', KEYS[1], id)
+    local key = ARGV[2] .. id
+    if redis.call('TYPE', key).ok == 'hash' then
+        redis.call('HSET', key, 'status', ARGV[3], 'enqueued_at', ARGV[4])
+        redis.call('RPUSH', KEYS[2], id)
+    end
+end
+"""
+
+WAITING = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+RUNNING = re.compile(rb"[A-Za-z0-9_-]{1,64}:[A-Za-z0-9_-]{1,64}")
+"""Ids of jobs, and how rq notes a run of one. It stumbles over anything else in its lists."""
+
 log = logging.getLogger(__name__)
 
 
@@ -55,7 +71,7 @@ class Keeper:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: PictureQueue,
         runner: JobRunner,
         abandoned_after: float,
         clock: Callable[[], float] = time.monotonic,
@@ -65,14 +81,12 @@ class Keeper:
         self._clock = clock
         self._redis: Redis = queue.connection
         self._runner = runner
-        self._scheduler = RQScheduler([queue], connection=self._redis, serializer=queue.serializer)
-        self._scheduler.prepare_registries([queue.name])
-        self._untaken = IntermediateQueue(queue.key, self._redis)
-        self._seen: dict[str, float] = {}
+        self._seen: dict[bytes, float] = {}
         self._beats: dict[bytes, tuple[float, float]] = {}
         self._watched = 0.0
         self._last_look = clock()
         self._give_back = self._redis.register_script(GIVE_BACK_SCRIPT)
+        self._queue_due = self._redis.register_script(DUE_SCRIPT)
 
     def keep(self) -> None:
         """Put jobs of dead workers and jobs whose waiting time is over back into the queue."""
@@ -87,7 +101,7 @@ class Keeper:
             clean_worker_registry(self._queue)
             self._requeue_untaken()
             self._end_long_waits()
-            self._scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
+            self._requeue_due()
         finally:
             try:
                 lock.release()
@@ -107,6 +121,10 @@ class Keeper:
         now, before = self._watched, self._beats
         self._beats = {}
         beats: Any = self._redis.zrange(registry.key, 0, -1, withscores=True)
+        if foreign := [name for name, _ in beats if not RUNNING.fullmatch(name)]:
+            log.error("entries that are no runs of jobs are dropped from the list of these")
+            self._redis.zrem(registry.key, *foreign)
+            beats = [beat for beat in beats if beat[0] not in foreign]
         for name, beat in beats:
             last, since = before.get(name, (beat, now))
             self._beats[name] = (beat, since if beat == last else now)
@@ -125,17 +143,25 @@ class Keeper:
         for job_id in late:
             self._redis.zadd(key, {job_id: latest}, xx=True)
 
-    def _abandoned(self, job: Job, *_: Any) -> None:
+    def _requeue_due(self) -> None:
+        """Queue the jobs whose waiting time is over."""
+        keys = [self._queue.scheduled_job_registry.key, self._queue.key]
+        words: list[Any] = [int(time.time()), Job.redis_job_namespace_prefix]
+        words += [JobStatus.QUEUED.value, utcformat(rq_now())]
+        self._queue_due(keys=keys, args=words)
+
+    def _abandoned(self, job: QueuedJob, *_: Any) -> None:
         """A worker died with this job. rq tries it again, or, after the last try, gives it up.
 
         It never raises: one job that nobody can read would keep all others from being saved.
         """
         log.warning("job %s: its worker was lost, %d tries left", job.id, job.retries_left or 0)
+        job.bind(self._queue)
         try:
             # The worker may have died before it took the job off this list.
-            self._redis.lrem(self._untaken.key, 1, job.id)
+            self._redis.lrem(self._queue.intermediate_queue_key, 1, job.id)
             if not job.retries_left:
-                self._runner.give_up(JobSpec.from_message(job.kwargs), LOST)
+                self._runner.give_up(job.id, LOST)
         except Exception:
             log.exception("job %s: it could not be given up in the records", job.id)
 
@@ -144,15 +170,17 @@ class Keeper:
 
         A living worker starts a job within milliseconds.
         """
-        running = set(self._queue.started_job_registry.get_job_ids(cleanup=False))
+        running = {name.partition(b":")[0] for name in self._beats}
+        taken: Any = self._redis.lrange(self._queue.intermediate_queue_key, 0, -1)
         now = self._watched
         self._seen = {
-            job_id: self._seen.get(job_id, now)
-            for job_id in self._untaken.get_job_ids()
-            if job_id not in running
+            entry: self._seen.get(entry, now)
+            for entry in taken
+            if entry not in running and WAITING.fullmatch(entry)
         }
-        for job_id, since in self._seen.items():
+        for entry, since in self._seen.items():
             if now - since >= self._abandoned_after:
+                job_id = entry.decode()
                 log.warning("job %s: its worker was lost before it began", job_id)
-                keys = [self._untaken.key, self._queue.key, Job.key_for(job_id)]
-                self._give_back(keys=keys, args=[job_id])
+                names = [self._queue.intermediate_queue_key, self._queue.key, Job.key_for(job_id)]
+                self._give_back(keys=names, args=[job_id])

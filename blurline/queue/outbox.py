@@ -3,18 +3,25 @@
 An event is due at some moment. Who takes it puts that moment off by a lease, so that another one
 takes it if the first dies; who has delivered it removes it. So each event is reported at least once
 or counted as given up, and nobody has to watch over anybody.
+
+Events are encrypted, each bound to its job: where something is sent to is neither for whoever reads
+Redis, since URLs may hold a token, nor for whoever writes to it.
 """
 
 import logging
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from redis import Redis
 
-from blurline.jobs.job import JobStatus
+from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.queue.connection import answering
+from blurline.settings import Settings
+from blurline.storage.masterkeys import signet_of
+from blurline.storage.signet import Signet
 
 LEASE_SECONDS = 60
 """How long an event is left to who has taken it; more than one try may take."""
@@ -58,7 +65,21 @@ class Event:
 
 _EVENT = TypeAdapter(Event)
 
+REPORT = "report "
+"""What stands before a job's id in the name that an address is bound to: it is no event."""
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a job's end is told, as its record has it, encrypted: until then nobody else asks."""
+
+    url: str = field(repr=False)
+    request_id: str
+
+
+_ADDRESS = TypeAdapter(Address)
 
 
 class Outbox:
@@ -66,9 +87,14 @@ class Outbox:
     away."""
 
     def __init__(
-        self, redis: Redis, queue_name: str, clock: Callable[[], float] = time.time
+        self,
+        redis: Redis,
+        queue_name: str,
+        signet: Signet,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._redis = redis
+        self._signet = signet
         self._clock = clock
         place = f"blurline:webhooks:{queue_name}"
         self._due, self._events, self._tries = f"{place}:due", f"{place}:events", f"{place}:tries"
@@ -78,9 +104,29 @@ class Outbox:
     @answering()
     def add(self, event: Event) -> bool:
         """Have the event reported, once even if it is added twice; False if too many wait."""
-        content = _EVENT.dump_json(event).decode()
-        arguments: list[str | float] = [event.job_id, content, self._clock(), MOST_EVENTS]
+        content = self._signet.closed(event.job_id, _EVENT.dump_json(event))
+        arguments: list[str | float | bytes] = [event.job_id, content, self._clock(), MOST_EVENTS]
         return bool(self._add(keys=[self._due, self._events], args=arguments))
+
+    def addressed(self, record: JobRecord, spec: JobSpec) -> JobRecord:
+        """The record of the job, by which `event_of` will know where its end is told."""
+        if spec.callback_url is None:
+            return record
+        address = Address(spec.callback_url, spec.request_id)
+        closed = self._signet.closed(REPORT + spec.job_id, _ADDRESS.dump_json(address))
+        return replace(record, report=b64encode(closed).decode())
+
+    def event_of(self, record: JobRecord) -> Event | None:
+        """What has to be told of the job's end; None if nothing has."""
+        if record.report is None:
+            return None
+        opened = self._signet.opened(REPORT + record.job_id, b64decode(record.report))
+        if opened is None:
+            return None
+        address = _ADDRESS.validate_json(opened)
+        return Event(
+            record.job_id, address.url, record.status, record.updated_at, address.request_id
+        )
 
     @answering()
     def take(self, most: int) -> list[tuple[Event, int]]:
@@ -91,11 +137,12 @@ class Outbox:
         )
         events = []
         for job_id, content, number in zip(found[::3], found[1::3], found[2::3], strict=True):
-            try:
-                events.append((_EVENT.validate_json(content), int(number)))
-            except ValidationError:
-                log.warning("a webhook is forgotten that this version can't read")
+            event = self._opened(job_id, content)
+            if event is None:
+                log.warning("a webhook is forgotten that this service has not written")
                 self.remove(job_id)
+            else:
+                events.append((event, int(number)))
         return events
 
     @answering()
@@ -111,3 +158,22 @@ class Outbox:
         pipeline.hdel(self._events, job_id)
         pipeline.hdel(self._tries, job_id)
         pipeline.execute()
+
+    def _opened(self, job_id: bytes, content: bytes) -> Event | None:
+        """The event that `add` has written under that id."""
+        try:
+            name = job_id.decode()
+            opened = self._signet.opened(name, content)
+            event = None if opened is None else _EVENT.validate_json(opened)
+        except ValueError:  # of the validation too
+            return None
+        return event if event is not None and event.job_id == name else None
+
+
+def open_outbox(redis: Redis, settings: Settings) -> Outbox:
+    """The outbox of the queue that the settings name.
+
+    Raises:
+        SettingsError: the file of master keys can't be used.
+    """
+    return Outbox(redis, settings.queue_name, signet_of(settings, b"webhook"))

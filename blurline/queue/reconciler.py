@@ -19,7 +19,7 @@ from redis.exceptions import LockError
 
 from blurline.jobs.job import JobSpec
 from blurline.jobs.orders import find_order
-from blurline.jobs.records import Records
+from blurline.jobs.records import Records, open_records
 from blurline.queue.jobqueue import JobQueue, Place
 from blurline.settings import Settings
 from blurline.storage.retention import DATA_KEYS, METADATA
@@ -208,7 +208,7 @@ def open_reconciler(
 ) -> Reconciler:
     """The reconciler of these settings."""
     queue, days = JobQueue(redis, settings), settings.keep_metadata_days
-    return Reconciler(store, originals, Records(store), queue, days)
+    return Reconciler(store, originals, open_records(settings, store), queue, days)
 
 
 def _age(spec: JobSpec) -> float:

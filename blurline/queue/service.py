@@ -16,12 +16,12 @@ from blurline.certificate.signing import load_signing_key
 from blurline.errors import ModelError, ModelMissingError, SettingsError
 from blurline.imaging.header import limits_of
 from blurline.jobs.processor import Processor
-from blurline.jobs.records import Records
+from blurline.jobs.records import open_records
 from blurline.machine import MachineCollector, folders_of, usable_cores
 from blurline.models.load import Inference, load_detectors
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.crew import Crew
-from blurline.queue.outbox import Outbox
+from blurline.queue.outbox import open_outbox
 from blurline.queue.reconciler import open_reconciler
 from blurline.queue.stats import Stats
 from blurline.queue.task import JobRunner
@@ -76,8 +76,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         signing_key=load_signing_key(settings.signing_key, settings.data_dir),
     )
     redis = connect(redis_url)
-    outbox = Outbox(redis, settings.queue_name)
-    runner = JobRunner(processor, Records(store), Stats(redis), outbox)
+    outbox = open_outbox(redis, settings)
+    runner = JobRunner(processor, open_records(settings, store), Stats(redis), outbox)
     reconciler = open_reconciler(settings, redis, store, processor.originals)
     sweeper = open_sweeper(settings, store)
     precisions = {name: detector.engine.precision for name, detector in detectors.items()}

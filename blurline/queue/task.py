@@ -1,9 +1,9 @@
-"""The function that rq calls for each job, and how a try of a job ends."""
+"""What a worker does for each job that rq hands it, and how a try of a job ends."""
 
 import logging
 import time
 from contextvars import ContextVar
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from blurline import metrics, tracing
 from blurline.errors import (
@@ -13,11 +13,14 @@ from blurline.errors import (
     TemporaryError,
 )
 from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobSpec, failed
+from blurline.jobs.orders import Order, read_order
 from blurline.jobs.processor import Processed, Processor
 from blurline.jobs.records import Records
-from blurline.queue.jobqueue import RETRY_SECONDS
-from blurline.queue.outbox import Event, Outbox
+from blurline.log import mention
+from blurline.queue.outbox import Outbox
+from blurline.queue.queuedjob import RETRY_SECONDS
 from blurline.queue.stats import Stats
+from blurline.storage.sealing import OriginalUnreadableError
 from blurline.treatment.second_look import SecondLook
 
 log = logging.getLogger(__name__)
@@ -34,8 +37,12 @@ class JobRunner:
         self._stats = stats
         self._outbox = outbox
 
-    def run(self, spec: JobSpec, *, first_try: bool, last_try: bool) -> None:
-        """Do the job and commit its end.
+    def run(self, job_id: str, *, retries_left: int, waited: float) -> None:
+        """Do what the job's order says and commit its end.
+
+        Args:
+            retries_left: tries that the job has after this one.
+            waited: seconds that it was in the queue.
 
         Raises:
             BlurlineError: the job has failed for good and its record says so; rq is told as well.
@@ -43,54 +50,94 @@ class JobRunner:
                 next try does that.
             Exception: this try has failed; after the last one the record says so.
         """
-        if not first_try and (record := self._records.find(spec.job_id)) is not None:
-            # An earlier try ended the job, and only its acknowledgement was lost.
-            self._processor.originals.job_ended(spec.job_id, spec.kind)
-            self._tell(spec, record)
+        if (record := self._records.find(job_id)) is not None:
+            # An earlier try ended the job and only its acknowledgement was lost, or somebody has
+            # queued it once more. Whatever is in the store stays as it is.
+            self._processor.originals.job_ended(job_id, record.kind)
+            self._tell(record)
             return
+        order = read_order(self._processor.originals, job_id)
+        if order is None:
+            if self._records.is_deleted(job_id):
+                return
+            raise OriginalMissingError("what was ordered is not in the store any more")
+        mention(request_id=order.spec.request_id)
+        with tracing.continued(order.spec.trace):
+            if order.spec.trace:
+                tracing.lap("wait", waited)
+            tries_before = len(RETRY_SECONDS) - retries_left
+            with tracing.span("job", job_id=job_id, tries_before=tries_before):
+                self._run(order, first_try=tries_before == 0, last_try=retries_left == 0)
+
+    def _run(self, order: Order, *, first_try: bool, last_try: bool) -> None:
+        spec = order.spec
         try:
-            processed = self._processor.process(spec, cautious=not first_try)
+            processed = self._processor.process(spec, cautious=not first_try, file=order.file)
         except OriginalMissingError as error:
             if not self._records.is_deleted(spec.job_id):
-                self.give_up(spec, JobError(error.code, error.message))
+                self._give_up(spec, JobError(error.code, error.message))
                 raise
             return
         except Exception as error:
             if is_final(error):
-                self.give_up(spec, JobError(error.code, error.message))
+                self._give_up(spec, JobError(error.code, error.message))
             elif last_try:
-                self.give_up(spec, GIVEN_UP)
+                self._give_up(spec, GIVEN_UP)
             else:
                 metrics.JOBS.labels("retried").inc()
             raise
         with tracing.span("commit"):
-            won = self._commit(processed.record)
+            record = self._outbox.addressed(processed.record, spec)
+            won = self._commit(record)
         if won:
             self._processor.originals.job_ended(spec.job_id, spec.kind)
+            if record.slot:
+                # The names without one are of a try that has no record, and will have none.
+                self._processor.withdraw(spec)
             _observe(processed)
-            self._tell(spec, processed.record)
-        elif self._records.is_deleted(spec.job_id):
-            self._processor.withdraw(spec)
-        elif (earlier := self._records.find(spec.job_id)) is not None:
-            self._tell(spec, earlier)
-            if earlier.error:
-                # Given up meanwhile, and that stays so; rq has to hear the same.
-                raise BlurlineError(earlier.error.message, code=earlier.error.code)
+            self._tell(record)
+        else:
+            self._processor.withdraw(spec, record.slot)
+            self._accept_earlier(spec.job_id)
 
-    def give_up(self, spec: JobSpec, error: JobError) -> None:
+    def _accept_earlier(self, job_id: str) -> None:
+        """Leave the job as it has ended meanwhile."""
+        if self._records.is_deleted(job_id):
+            return
+        earlier = self._records.find(job_id)
+        if earlier is None:
+            raise BlurlineError("something else lies in the place of the job's record")
+        self._tell(earlier)
+        if earlier.error:
+            # Given up meanwhile, and that stays so; rq has to hear the same.
+            raise BlurlineError(earlier.error.message, code=earlier.error.code)
+
+    def give_up(self, job_id: str, error: JobError) -> None:
         """Commit that the job has failed, if the store can be reached; rq keeps it in any case."""
-        record = failed(spec, error, time.time())
+        try:
+            order = read_order(self._processor.originals, job_id)
+            if order is not None:
+                self._give_up(order.spec, error)
+            elif (record := self._records.find(job_id)) is not None:
+                self._tell(record)
+        except TemporaryError:
+            log.warning("job %s: failed, and its record could not be written", job_id)
+        except OriginalUnreadableError:
+            log.warning("job %s: failed, and what was ordered can't be read", job_id)
+
+    def _give_up(self, spec: JobSpec, error: JobError) -> None:
+        record = self._outbox.addressed(failed(spec, error, time.time()), spec)
         try:
             found = record if self._commit(record) else self._records.find(spec.job_id)
             self._processor.originals.job_ended(spec.job_id, spec.kind)
             if found is not None:
-                self._tell(spec, found)
+                self._tell(found)
         except QueueUnavailableError:
             log.warning("job %s: failed, which could not be counted or reported", spec.job_id)
         except TemporaryError:
             log.warning("job %s: failed, and its record could not be written", spec.job_id)
 
-    def _tell(self, spec: JobSpec, record: JobRecord) -> None:
+    def _tell(self, record: JobRecord) -> None:
         """Count the job's end, and have it reported to where its caller said, if anywhere.
 
         Both happen once, however often the same end is told.
@@ -99,14 +146,10 @@ class JobRunner:
             QueueUnavailableError: Redis is away; the job's next try tells it.
         """
         self._stats.record(record)
-        if spec.callback_url is None:
-            return
-        event = Event(
-            spec.job_id, spec.callback_url, record.status, record.updated_at, spec.request_id
-        )
-        if not self._outbox.add(event):
+        event = self._outbox.event_of(record)
+        if event is not None and not self._outbox.add(event):
             metrics.WEBHOOKS.labels("dropped").inc()
-            log.warning("job %s: its end is not reported, too many wait for that", spec.job_id)
+            log.warning("job %s: its end is not reported, too many wait for that", record.job_id)
 
     def _commit(self, record: JobRecord) -> bool:
         won = self._records.commit(record)
@@ -130,27 +173,11 @@ RUNNER: ContextVar[JobRunner] = ContextVar("RUNNER")
 """The runner of this worker thread; set by `blurline.queue.crew`."""
 
 
-RETRIES_LEFT: ContextVar[int] = ContextVar("RETRIES_LEFT")
-"""How many tries the job of this worker thread has left; set by `blurline.queue.worker`."""
-
-
-WAITED: ContextVar[float] = ContextVar("WAITED", default=0.0)
-"""Seconds that this worker thread's job waited in the queue; set by `blurline.queue.worker`."""
-
-
-def process_image(**message: Any) -> None:
-    """Run one job. rq finds this function by its name; only blurline's own workers can run it."""
-    retries_left = RETRIES_LEFT.get()
-    first_try = retries_left == len(RETRY_SECONDS)
-    spec = JobSpec.from_message(message)
-    waited = WAITED.get()
+def process_image(job_id: str, *, retries_left: int, waited: float) -> None:
+    """One try of a job, by this thread's runner; see `JobRunner.run`."""
     metrics.WAIT_SECONDS.observe(waited)
-    with metrics.JOBS_RUNNING.track_inprogress(), tracing.continued(spec.trace):
-        if spec.trace:
-            tracing.lap("wait", waited)
-        tries_before = len(RETRY_SECONDS) - retries_left
-        with tracing.span("job", job_id=spec.job_id, tries_before=tries_before):
-            RUNNER.get().run(spec, first_try=first_try, last_try=retries_left == 0)
+    with metrics.JOBS_RUNNING.track_inprogress():
+        RUNNER.get().run(job_id, retries_left=retries_left, waited=waited)
 
 
 def _observe(processed: Processed) -> None:

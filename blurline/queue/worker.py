@@ -9,16 +9,18 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
-from rq.exceptions import DequeueTimeout, StopRequested
+from rq.exceptions import NoSuchJobError, StopRequested
 from rq.executions import Execution
-from rq.job import Job, JobStatus
+from rq.job import Job, JobStatus, parse_job_id
 from rq.timeouts import TimerDeathPenalty
 from rq.utils import now as rq_now
 from rq.utils import utcformat
 from rq.worker import WorkerStatus
 
+from blurline.errors import BlurlineError
 from blurline.log import about, outline
-from blurline.queue.task import RETRIES_LEFT, WAITED, is_final
+from blurline.queue.queuedjob import PictureQueue, QueuedJob
+from blurline.queue.task import is_final, process_image
 
 BEATS = 4
 """Heartbeats in the time after which a worker that gives none is taken for dead."""
@@ -29,15 +31,27 @@ IDLE_SECONDS = 1
 log = logging.getLogger(__name__)
 
 
-class ImageJob(Job):
-    """A job of rq whose `perform` runs the task and asks Redis for nothing."""
+class RefusedMessageError(BlurlineError):
+    """A message in Redis asks for something else than this service's one task."""
 
-    def perform(self) -> Any:
-        """Run the task, which learns how many tries are left and how long the job has waited."""
-        RETRIES_LEFT.set(self.retries_left or 0)
+    code = "refused_message"
+
+
+class ImageJob(QueuedJob):
+    """A job of rq whose `perform` runs the one task, whatever Redis says, or refuses."""
+
+    def perform(self) -> None:
+        """Run the task, which learns how many tries are left and how long the job has waited.
+
+        Raises:
+            RefusedMessageError: the message names another function; nothing was called.
+        """
+        if self.refused:
+            log.error("job %s: its message asks for another function, which is not called", self.id)
+            raise RefusedMessageError("the message asks for something else than a picture")
         now = rq_now()
-        WAITED.set(max(0.0, (now - (self.enqueued_at or now)).total_seconds()))
-        return self._execute()
+        waited = max(0.0, (now - (self.enqueued_at or now)).total_seconds())
+        process_image(self.id, retries_left=self.retries_left or 0, waited=waited)
 
 
 class ImageWorker(SimpleWorker):
@@ -52,8 +66,11 @@ class ImageWorker(SimpleWorker):
     death_penalty_class = TimerDeathPenalty
     log_result_lifespan = False
 
-    def __init__(self, queue: Queue, name: str, connection: Redis, abandoned_after: int) -> None:
+    def __init__(
+        self, queue: PictureQueue, name: str, connection: Redis, abandoned_after: int
+    ) -> None:
         super().__init__([queue], name=name, connection=connection, serializer=queue.serializer)
+        self._queue = queue
         self._abandoned_after = abandoned_after
         self._beat_seconds = abandoned_after / BEATS
         self._running: tuple[Job, Execution, float] | None = None
@@ -99,7 +116,7 @@ class ImageWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         try:
-            with about(job_id=job.id, request_id=_request_of(job)):
+            with about(job_id=job.id):
                 self.perform_job(job, queue)
         except RedisError as error:
             # The job's end is in its record, or it has none: its next try finds that.
@@ -118,21 +135,34 @@ class ImageWorker(SimpleWorker):
         while not self._stop_requested:
             self.heartbeat()
             try:
-                found = self.queue_class.dequeue_any(
-                    self.queues,
-                    IDLE_SECONDS,
-                    connection=self.connection,
-                    job_class=self.job_class,
-                    serializer=self.serializer,
-                    death_penalty_class=self.death_penalty_class,
-                )
-            except DequeueTimeout:
-                self.set_state(WorkerStatus.IDLE)
-                continue
+                entry = self._take()
+                if entry is None:
+                    self.set_state(WorkerStatus.IDLE)
+                elif (job := self._restored(entry)) is not None:
+                    return job, self._queue
             except RedisError as error:
                 raise StopRequested from error
-            if found is not None:
-                return found
+        return None
+
+    def _take(self) -> bytes | None:
+        """The next entry of the queue, put on rq's list of those just taken; None for a while."""
+        queue = self._queue
+        taken: Any = self.connection.blmove(queue.key, queue.intermediate_queue_key, IDLE_SECONDS)
+        return taken  # type: ignore[no-any-return]
+
+    def _restored(self, entry: bytes) -> ImageJob | None:
+        """The job of an entry; None, and no entry any more, if there is none."""
+        try:
+            job = ImageJob(parse_job_id(entry.decode()), self.connection, self.serializer)
+            job.refresh()
+        except NoSuchJobError:
+            log.debug("a job was forgotten before a worker took it")
+        except ValueError:
+            log.error("an entry of the queue is no job's id; it is dropped")
+        else:
+            job.bind(self._queue)
+            return job
+        self.connection.lrem(self._queue.intermediate_queue_key, 1, entry)  # type: ignore[arg-type]
         return None
 
     # The beginning and the end of a job are one transaction each, where rq takes two and three, and
@@ -146,8 +176,7 @@ class ImageWorker(SimpleWorker):
             self.set_current_job_id(job.id, pipeline)
             job.prepare_for_execution(self.name, pipeline)
             pipeline.persist(job.key)
-            for queue in self.queues:
-                pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
+            pipeline.lrem(self._queue.intermediate_queue_key, 1, job.id)
             pipeline.execute()
         self.execution = execution
         self._running = (job, execution, time.monotonic())
@@ -202,16 +231,12 @@ class ImageWorker(SimpleWorker):
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         log.warning("job %s: %s", job.id, outline(sys.exception()))
 
+    def _set_ip_address(self, connection: Redis) -> None:
+        """Not looked for: workers may not see the list of all who are connected."""
+        self.ip_address = "unknown"
+
     def subscribe(self) -> None:
         """Not needed: rq's commands over pub/sub stop forked jobs only."""
 
     def _install_signal_handlers(self) -> None:
         """Signals belong to the main thread, which calls `stop`."""
-
-
-def _request_of(job: Job) -> str:
-    """Id of the request that handed the job in; empty if the message does not say."""
-    try:
-        return str(job.kwargs.get("request_id", ""))
-    except Exception:
-        return ""  # a message that nobody can read; the try that follows says so

@@ -11,9 +11,13 @@ def original(job_id: str, kind: Kind) -> str:
     return f"original/{job_id[:2]}/{job_id}.{kind.extension}"
 
 
-def processed(job_id: str, written: Kind) -> str:
-    """The redacted picture, of the kind that it is written as."""
-    return f"processed/{job_id[:2]}/{job_id}.{written.extension}"
+def processed(job_id: str, written: Kind, slot: str = "") -> str:
+    """The redacted picture of the kind that it is written as.
+
+    Args:
+        slot: what tells the pictures of several tries of one job apart, see `JobRecord`.
+    """
+    return f"processed/{job_id[:2]}/{job_id}{_dotted(slot)}.{written.extension}"
 
 
 def record(job_id: str) -> str:
@@ -26,9 +30,9 @@ def batch(batch_id: str) -> str:
     return f"metadata/batches/{batch_id[:2]}/{batch_id}.json"
 
 
-def certificate(job_id: str) -> str:
-    """The signed certificate of the processed picture, as JSON."""
-    return f"certificate/{job_id[:2]}/{job_id}.json"
+def certificate(job_id: str, slot: str = "") -> str:
+    """The signed certificate of the processed picture of that slot, as JSON."""
+    return f"certificate/{job_id[:2]}/{job_id}{_dotted(slot)}.json"
 
 
 def data_key(job_id: str) -> str:
@@ -39,3 +43,8 @@ def data_key(job_id: str) -> str:
 def audit(number: int) -> str:
     """The object of that number in the audit trail, as JSON lines; a thousand make a folder."""
     return f"audit/{number // 1000:09}/{number:012}.jsonl"
+
+
+def _dotted(slot: str) -> str:
+    """Ids hold no dot, so that what stands before the first one is always the job's."""
+    return f".{slot}" if slot else ""

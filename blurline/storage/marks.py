@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 BEGINNING = b'{"deleted":true'
 """How a mark begins, and no record."""
 
-MOST_BYTES = 200
+MOST_BYTES = 320
 """A mark is shorter, and a record longer."""
 
 
@@ -32,5 +32,8 @@ def mark_in(data: bytes | None) -> Mark | None:
     """The mark that stands in a record's place; None if a record does, or nothing."""
     if data is None or not data.startswith(BEGINNING):
         return None
-    content = json.loads(data)
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return Mark()
     return Mark(content.get("owner"), content.get("audit"))

@@ -1,14 +1,17 @@
 """The keys that wrap the originals' own keys, and never enter the store."""
 
-import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from blurline.certificate import keyfile
 from blurline.errors import SettingsError
+from blurline.settings import Settings
 from blurline.storage.sealing import (
     KEY_BITS,
     OriginalUnreadableError,
@@ -17,6 +20,7 @@ from blurline.storage.sealing import (
     sealed,
     split,
 )
+from blurline.storage.signet import Signet
 
 KEY_ID_BYTES = 8
 
@@ -63,7 +67,11 @@ class MasterKeys:
 
     def derived(self, purpose: bytes) -> bytes:
         """A key of 32 bytes for that purpose, out of the first master key and no way back to it."""
-        return hmac.digest(self._keys[self._first], b"blurline " + purpose, "sha256")
+        return _derived(self._keys[self._first], purpose)
+
+    def signet(self, purpose: bytes) -> Signet:
+        """Keys for that purpose, out of all master keys."""
+        return Signet([_derived(key, purpose) for key in self._keys.values()])
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """See `KeyWrapper.unwrap`."""
@@ -89,6 +97,20 @@ def load_master_keys(path: Path | None, data_dir: Path) -> MasterKeys:
         place = data_dir / keyfile.FOLDER / "master.key"
         return MasterKeys(_parsed(keyfile.made_once(place, _new_line)))
     return MasterKeys(_parsed(keyfile.read_key(path)))
+
+
+def signet_of(settings: Settings, purpose: bytes) -> Signet:
+    """The keys for that purpose, by the master keys that the settings name.
+
+    Raises:
+        SettingsError: the file of master keys can't be used.
+    """
+    return load_master_keys(settings.master_key_file, settings.data_dir).signet(purpose)
+
+
+def _derived(master_key: bytes, purpose: bytes) -> bytes:
+    """By HKDF-SHA256 (RFC 5869), without salt since the master key is random already."""
+    return HKDF(SHA256(), KEY_BITS // 8, salt=None, info=b"blurline " + purpose).derive(master_key)
 
 
 def _parsed(content: bytes) -> list[bytes]:

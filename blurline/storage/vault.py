@@ -2,8 +2,9 @@
 
 Each original has a small file beside it. It holds the original's own key (the data key) in wrapped
 form, that is encrypted by a master key that never enters the store, and what is to be done with the
-original (the order), encrypted by the data key. So the store knows all of a job before the queue
-does, and a queue that was lost can be made anew out of it.
+original (the order), encrypted by the data key in any case. So the store knows all of a job before
+the queue does, a queue that was lost can be made anew out of it, and nobody who has the store alone
+can write an order or change one.
 
 Without the wrapped key the original can't be read by anybody any more, wherever versions or backups
 of it remain. That holds as long as no versions or backups of the wrapped keys remain: keep them out
@@ -25,10 +26,14 @@ ORIGINAL_FORMAT = b"BLO1"
 """Encrypted originals begin with it, and no picture does. The nonce follows, then the picture,
 encrypted, with the tag at its end."""
 
-SEALED_FORMAT, PLAIN_FORMAT = b"BLJ1", b"PLAN"
-"""Small files begin with one of them. After the first one follow the length of the wrapped key in
-two bytes, the wrapped key, the nonce, and the order, encrypted, with the tag at its end; after the
-second one, which `KEEP` writes, the order as it is."""
+SEALED_FORMAT, KEPT_FORMAT = b"BLJ1", b"BLP1"
+"""Small files begin with one of them, the second one those of plain originals. Behind it are the
+length of the wrapped key in two bytes, the wrapped key, the nonce, and the order, encrypted, with
+the tag at its end."""
+
+PLAIN_FORMAT = b"PLAN"
+"""So small files of earlier versions begin, which under `KEEP` wrote the order as it is behind it:
+anybody could have written that, so it is no order."""
 
 LENGTH_BYTES = 2
 TRIES = 3
@@ -46,10 +51,11 @@ class Originals(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """What a job's small file says: the order, and the data key, None for a plain original."""
+    """What a job's small file says: the order, and the original's key, None for a plain one. Files
+    of earlier versions beside plain originals say nothing."""
 
-    order: bytes
-    data_key: bytes | None
+    order: bytes = b""
+    data_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +91,20 @@ class OriginalsVault:
         content = sealed(data_key, data, _bound_to(name), head=ORIGINAL_FORMAT)
         self.store.put(name, content, BYTES)
 
-    def get(self, job_id: str, kind: Kind) -> bytes | None:
+    def get(self, job_id: str, kind: Kind, file: JobFile | None = None) -> bytes | None:
         """The job's original as it was put, or None if it never was or has been forgotten.
 
         Originals that were encrypted under another policy are read too; plain ones are read by
         `KEEP` alone, since nothing would tell whether somebody had put them there.
 
+        Args:
+            file: what `open` has given for the job; it is opened here if not.
+
         Raises:
             OriginalUnreadableError: it is not as it was put, or can't be decrypted.
         """
         name = keys.original(job_id, kind)
-        file, stored = self._find(job_id), self.store.get(name)
+        file, stored = file or self.open(job_id), self.store.get(name)
         if stored is None:
             return None
         if file is not None and file.data_key is not None:
@@ -115,8 +124,28 @@ class OriginalsVault:
         Raises:
             OriginalUnreadableError: the small file is not as it was put, or can't be decrypted.
         """
-        file = self._find(job_id)
+        file = self.open(job_id)
         return None if file is None else file.order
+
+    def open(self, job_id: str) -> JobFile | None:
+        """What the job's small file says; None if it has none.
+
+        Raises:
+            OriginalUnreadableError: the small file is not as it was put, or can't be decrypted.
+        """
+        name = keys.data_key(job_id)
+        content = self._keys.get(name)
+        if content is None:
+            return None
+        head, rest = content[: len(SEALED_FORMAT)], content[len(SEALED_FORMAT) :]
+        if head == PLAIN_FORMAT and self.policy is Originals.KEEP:
+            return JobFile()
+        if head not in (SEALED_FORMAT, KEPT_FORMAT):
+            raise OriginalUnreadableError("the job's file is not of a format that is known here")
+        end = LENGTH_BYTES + int.from_bytes(rest[:LENGTH_BYTES], "big")
+        key = self.wrapper.unwrap(rest[LENGTH_BYTES:end], name.encode())
+        order = opened(key, memoryview(rest)[end:], head + name.encode())
+        return JobFile(order, None if head == KEPT_FORMAT else key)
 
     def forget_order(self, job_id: str) -> None:
         """Remove the small file, and with it the key; nothing happens without one."""
@@ -146,13 +175,12 @@ class OriginalsVault:
 
         Of several callers at once all get the same.
         """
-        plain = self.policy is Originals.KEEP
-        fresh = None if plain else new_key()
-        content = PLAIN_FORMAT + order if fresh is None else self._sealed(job_id, fresh, order)
+        fresh, plain = new_key(), self.policy is Originals.KEEP
+        content = self._sealed(job_id, fresh, order, KEPT_FORMAT if plain else SEALED_FORMAT)
         for _ in range(TRIES):
             if self._keys.create(keys.data_key(job_id), content, BYTES):
-                return fresh
-            if (found := self._find(job_id)) is not None:
+                return None if plain else fresh
+            if (found := self.open(job_id)) is not None:
                 break  # else it was forgotten between the two
         else:
             raise OriginalUnreadableError("the original was forgotten while it was written")
@@ -160,28 +188,12 @@ class OriginalsVault:
             raise OriginalUnreadableError("the original is not encrypted, but has to be")
         return found.data_key
 
-    def _sealed(self, job_id: str, data_key: bytes, order: bytes) -> bytes:
-        """The small file of an original that is encrypted."""
+    def _sealed(self, job_id: str, data_key: bytes, order: bytes, form: bytes) -> bytes:
+        """The small file, with the order encrypted."""
         name = keys.data_key(job_id).encode()
         wrapped = self.wrapper.wrap(data_key, name)
-        head = SEALED_FORMAT + len(wrapped).to_bytes(LENGTH_BYTES, "big") + wrapped
-        return sealed(data_key, order, SEALED_FORMAT + name, head=head)
-
-    def _find(self, job_id: str) -> JobFile | None:
-        """What the job's small file says; None if it has none."""
-        name = keys.data_key(job_id)
-        content = self._keys.get(name)
-        if content is None:
-            return None
-        head, rest = content[: len(SEALED_FORMAT)], content[len(SEALED_FORMAT) :]
-        if head == PLAIN_FORMAT:
-            return JobFile(rest, None)
-        if head != SEALED_FORMAT:
-            raise OriginalUnreadableError("the job's file is not of a format that is known here")
-        end = LENGTH_BYTES + int.from_bytes(rest[:LENGTH_BYTES], "big")
-        data_key = self.wrapper.unwrap(rest[LENGTH_BYTES:end], name.encode())
-        bound = SEALED_FORMAT + name.encode()
-        return JobFile(opened(data_key, memoryview(rest)[end:], bound), data_key)
+        head = form + len(wrapped).to_bytes(LENGTH_BYTES, "big") + wrapped
+        return sealed(data_key, order, form + name, head=head)
 
 
 def open_vault(settings: Settings, store: Store) -> OriginalsVault:
@@ -192,10 +204,11 @@ def open_vault(settings: Settings, store: Store) -> OriginalsVault:
     """
     policy = Originals(settings.originals)
     shared = settings.s3_bucket or (settings.store_url or "file:").partition(":")[0] != "file"
-    if shared and not settings.master_key_file and policy is not Originals.KEEP:
+    if shared and not settings.master_key_file:
+        # With ORIGINALS=keep too: orders and records are sealed and tagged in any case.
         raise SettingsError(
             "a store that machines share needs a master key that they share: set MASTER_KEY_FILE "
-            "(`openssl rand -base64 32` makes its content), or ORIGINALS=keep"
+            "(`openssl rand -base64 32` makes its content)"
         )
     wrapper = load_master_keys(settings.master_key_file, settings.data_dir)
     return OriginalsVault(store, wrapper, policy)

@@ -45,7 +45,7 @@ def install_jobs(app: FastAPI, service: Service) -> None:
     )
     def result(job_id: str, request: Request, caller: Reader) -> Response:
         record = service.reports.record(job_id, caller)
-        key, kind = keys.processed(record.job_id, record.written), record.written
+        key, kind = keys.processed(record.job_id, record.written, record.slot), record.written
         name = called(record.filename, kind.extension)
         picture = in_store(service.store, key, kind.content_type, name)
         if picture is None:
@@ -62,7 +62,7 @@ def install_jobs(app: FastAPI, service: Service) -> None:
     def certificate(job_id: str, request: Request, caller: Reader) -> Response:
         record = service.reports.record(job_id, caller)
         # The bytes as they were signed: any other spelling of the same JSON would not verify.
-        content = service.store.get(keys.certificate(record.job_id))
+        content = service.store.get(keys.certificate(record.job_id, record.slot))
         if content is None:
             raise RequestError("the certificate is not in the store any more", code="not_found")
         name = called(record.filename, "certificate.json")

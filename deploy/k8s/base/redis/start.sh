@@ -3,6 +3,7 @@
 # other Sentinels, then what this pod's own Sentinel knew last, then the first peer.
 #
 # PEERS: all names of hosts, the first primary first. SELF: this one's. DATA: folder that stays.
+# API_PASSWORD and so on: of the users in users.acl; REDISCLI_AUTH: what Sentinels ask for.
 set -eu
 
 primary() {
@@ -26,13 +27,17 @@ redis() {
         echo "dir $DATA"
         echo "port $REDIS_PORT"
         echo "replica-announce-ip $SELF"
+        echo "aclfile $DATA/users.acl"
+        echo "masteruser replica"
+        echo "masterauth $REPLICA_PASSWORD"
         [ "$first" = "$SELF" ] || echo "replicaof $first $REDIS_PORT"
     } > "$DATA/redis.conf"
-    exec redis-server "$DATA/redis.conf"
+    export ACL="$DATA/users.acl" CONFIG
+    exec sh "$CONFIG/users.sh" redis-server "$DATA/redis.conf"
 }
 
 # A Sentinel writes what it learns into its file, its own name for the others too, so that the file
-# is made once only.
+# is made once only, but for the passwords, which may have been changed.
 sentinel() {
     if [ ! -s "$DATA/sentinel.conf" ]; then
         first=$(primary)
@@ -49,6 +54,14 @@ sentinel() {
         } > "$DATA/sentinel.new"
         mv "$DATA/sentinel.new" "$DATA/sentinel.conf"
     fi
+    {
+        grep -Ev '^(requirepass|user default|sentinel (auth|sentinel)-(user|pass)) ' \
+            "$DATA/sentinel.conf"
+        echo "requirepass $REDISCLI_AUTH"
+        echo "sentinel auth-user blurline sentinel"
+        echo "sentinel auth-pass blurline $SENTINEL_PASSWORD"
+    } > "$DATA/sentinel.new"
+    mv "$DATA/sentinel.new" "$DATA/sentinel.conf"
     exec redis-server "$DATA/sentinel.conf" --sentinel
 }
 

@@ -3,7 +3,7 @@
 set -u
 
 role() {
-    redis-cli -p "$REDIS_PORT" role | head -n 1
+    REDISCLI_AUTH=$REPLICA_PASSWORD redis-cli --user replica -p "$REDIS_PORT" role | head -n 1
 }
 
 [ "$(role)" = master ] || exit 0

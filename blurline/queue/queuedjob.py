@@ -1,0 +1,156 @@
+"""What is believed of a job's hash in Redis: that it waits, since when, and how often it was tried.
+
+rq takes far more from there: which function to import and call, what to import when that succeeds
+or fails, where to post to, which other jobs to queue. So whoever could write to Redis would run
+code in a worker. Of all that nothing is read here, and what a job is to do comes out of the store.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ResponseError
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.registry import StartedJobRegistry
+from rq.serializers import JSONSerializer
+from rq.utils import utcparse
+
+from blurline.queue.connection import reason
+from blurline.settings import Settings
+
+TASK = "blurline.queue.task.process_image"
+"""What messages name. It is compared, and never imported."""
+
+RETRY_SECONDS = (1, 5, 15, 60, 300)
+"""Waits before the second and later tries of a job: about six minutes in all."""
+
+MESSAGE_HEAD = f'["{TASK}", null, '.encode()
+"""How messages begin, this version's and those of earlier ones, which went on with the options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Seconds that a job of a queue may take, and is known for once it is done, or has failed."""
+
+    timeout: int
+    result_ttl: int
+    failure_ttl: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Terms":
+        """Those of the settings."""
+        return cls(settings.job_timeout, settings.result_ttl, settings.failure_ttl)
+
+
+class QueuedJob(Job):
+    """A job of rq that knows of its hash only what this module names.
+
+    `refused`: the hash asks for something else than this service's one task.
+    """
+
+    refused = False
+
+    def refresh(self) -> None:
+        """Read the hash anew.
+
+        Raises:
+            NoSuchJobError: there is none; also where something else has its name.
+        """
+        try:
+            super().refresh()  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            if reason(error) != "WRONGTYPE":
+                raise
+            raise NoSuchJobError("there is something else under the name of the job") from None
+
+    def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
+        """Take over what is believed, and leave all else as it is in a job that is new."""
+        told = raw_data.get
+        self.refused = not _is_ours(told(b"data") or b"")
+        self._func_name, self._instance, self._args, self._kwargs = TASK, None, (), {}
+        self.enqueued_at = _moment(told(b"enqueued_at"))
+        self.started_at = _moment(told(b"started_at"))
+        self.ended_at = _moment(told(b"ended_at"))
+        self.created_at = _moment(told(b"created_at")) or datetime.now(UTC)
+        self._status = status_of(told(b"status")) or JobStatus.QUEUED
+        self.retries_left = _tries(told(b"retries_left"))
+        self.retry_intervals = list(RETRY_SECONDS)
+
+    def bind(self, queue: "PictureQueue") -> None:
+        """Belong to that queue and keep to its terms, whatever the hash says."""
+        self.origin = queue.name
+        self.timeout = queue.terms.timeout
+        self.result_ttl, self.failure_ttl = queue.terms.result_ttl, queue.terms.failure_ttl
+
+
+class PictureQueue(Queue):
+    """rq's queue of pictures, whose jobs are `QueuedJob`s and wait for no other job."""
+
+    job_class = QueuedJob
+
+    def __init__(self, name: str, connection: Redis, terms: Terms) -> None:
+        super().__init__(
+            name, connection=connection, job_class=QueuedJob, serializer=JSONSerializer
+        )
+        self.terms = terms
+
+    @property
+    def started_job_registry(self) -> "StartedJobs":
+        """See `StartedJobs`."""
+        return StartedJobs(self)
+
+    def enqueue_dependents(self, *_: Any, **__: Any) -> None:
+        """No job depends on another here, whatever lies in Redis under names that say so."""
+
+
+class StartedJobs(StartedJobRegistry):
+    """The jobs that run. Those that are taken back from dead workers go to the very same queue."""
+
+    def __init__(self, queue: PictureQueue) -> None:
+        super().__init__(queue=queue, job_class=QueuedJob)
+        self._queue = queue
+
+    def get_queue(self) -> PictureQueue:
+        """The queue that it was made for; rq would make a plain one."""
+        return self._queue
+
+
+def rq_queue(redis: Redis, settings: Settings) -> PictureQueue:
+    """rq's own view of the queue."""
+    return PictureQueue(settings.queue_name, redis, Terms.of(settings))
+
+
+def status_of(value: bytes | None) -> JobStatus | None:
+    """rq's state of a job; None if the hash has none, or none that rq knows."""
+    try:
+        return JobStatus((value or b"").decode())
+    except ValueError:
+        return None
+
+
+def _is_ours(data: bytes) -> bool:
+    """Whether a message names the one task. It is unpacked no further: it may be of any size."""
+    try:
+        head = zlib.decompressobj().decompress(data, len(MESSAGE_HEAD))
+    except zlib.error:
+        return False
+    return head == MESSAGE_HEAD
+
+
+def _moment(value: bytes | None) -> datetime | None:
+    try:
+        return utcparse(value.decode()) if value else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _tries(value: bytes | None) -> int:
+    try:
+        return min(max(int(value or 0), 0), len(RETRY_SECONDS))
+    except ValueError:
+        return 0
