@@ -81,6 +81,7 @@ def prepared(docker: Docker, *, standins: bool) -> Iterator[Rig]:
             "GRAFANA_PASSWORD": secrets.token_urlsafe(16),
             "REDIS_API_PASSWORD": secrets.token_hex(16),
             "REDIS_WORKER_PASSWORD": secrets.token_hex(16),
+            "REDIS_OPERATOR_PASSWORD": secrets.token_hex(16),
             "SECRETS_DIR": str(folder),
             **{
                 f"{service}_ADDRESS": f"127.0.0.1:{free_port()}"
