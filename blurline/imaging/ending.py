@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import simplejpeg
 
 from blurline.errors import PictureError
-from blurline.imaging.jpeg import JpegError, scans_of
+from blurline.imaging.jpeg import JpegError, coded_start, scans_of
 
 _END = b"\xff\xd9"
 _CODED = 2
@@ -30,10 +30,10 @@ def with_end(data: bytes) -> bytes:
     if data.endswith(_END):
         return data
     try:
+        if data.rfind(_END, coded_start(data)) >= 0:
+            return data
         scans = scans_of(data)
     except JpegError:
-        return data
-    if data.find(_END, scans.start) >= 0:
         return data
     if scans.are_all:
         for file in _ended(data):

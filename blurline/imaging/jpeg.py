@@ -184,10 +184,9 @@ def read_frame(data: bytes) -> JpegFrame:
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """The scans of a JPEG: where the first one's header ends, how many components there are, and
-    whether the scans bring every coefficient of each in full."""
+    """The scans of a JPEG: how many components there are, and whether the scans bring every
+    coefficient of each in full."""
 
-    start: int
     components: int
     are_all: bool
 
@@ -196,22 +195,33 @@ def scans_of(data: bytes) -> Scans:
     """The scans of the JPEG in `data`, which may lack the mark of its end.
 
     Raises:
-        JpegError: it has no frame or no scan, or is no JPEG.
+        JpegError: it has no frame, or is no JPEG.
     """
     missing: dict[int, dict[int, int]] = {}
-    start, progressive = 0, False
+    progressive = False
     with suppress(JpegError):  # which is what the end without a mark is
-        for marker, content, place in _placed_segments(data):
+        for marker, content in _segments(data):
             if marker in _FRAMES and len(content) >= 6 and not missing:
                 progressive = marker in (_PROGRESSIVE, _PROGRESSIVE_ARITHMETIC)
                 missing = {name: dict.fromkeys(range(64), 1) for name in content[6::3]}
             elif marker == _SOS:
-                start = start or place
                 _take_scan(content, missing, progressive=progressive)
-    if not (missing and start):
-        raise JpegError("the JPEG has no scan")
+    if not missing:
+        raise JpegError("the JPEG has no frame")
     are_all = not any(any(bits.values()) for bits in missing.values())
-    return Scans(start, len(missing), are_all)
+    return Scans(len(missing), are_all)
+
+
+def coded_start(data: bytes) -> int:
+    """Where the coded data of the first scan begins.
+
+    Raises:
+        JpegError: it has no scan, or is no JPEG.
+    """
+    for marker, _, end in _placed_segments(data):
+        if marker == _SOS:
+            return end
+    raise JpegError("the JPEG has no scan")
 
 
 def _take_scan(content: bytes, missing: dict[int, dict[int, int]], *, progressive: bool) -> None:
