@@ -64,7 +64,7 @@ def test_a_whole_picture_is_read_however_it_ends(name: str) -> None:
 def test_a_cut_picture_is_corrupt_also_where_zeros_fill_it_up(name: str) -> None:
     whole = jpeg(name)
     chance = np.random.default_rng(3)
-    lengths = chance.integers(len(whole) // 3, len(whole) - 8, 25)
+    lengths = chance.integers(len(whole) // 3, len(whole) - 8, 10)
     for length, zeros in product(lengths, (0, 99, 9999)):
         with pytest.raises(PictureError) as caught:
             shown(whole[:length] + bytes(zeros))
