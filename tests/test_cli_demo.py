@@ -10,7 +10,8 @@ import psutil
 from PIL import Image
 
 from tests.commands import Cli, check_refused, end_of, run_apart, said, started
-from tests.parts import PATIENCE, files_below, names_below
+from tests.heic_files import heic
+from tests.parts import PATIENCE, drawing, files_below, names_below
 
 
 def test_the_demo_shows_what_became_of_the_photos(
@@ -60,6 +61,7 @@ def test_the_demo_says_which_photo_is_bad_and_shows_the_others(
     (photos / "album.jpg/good.jpg").write_bytes(small_jpeg)
     (photos / "good.jpg").write_bytes(small_jpeg)
     (photos / "bad.jpg").write_bytes(b"plain words")
+    (photos / "new.heic").write_bytes(heic(drawing(96, 64)))
 
     # A pipeline without detection is as good as any.
     end = run_apart("demo", str(photos), "--output", str(output), DEFAULT_PIPELINE="blur")
@@ -69,8 +71,9 @@ def test_the_demo_says_which_photo_is_bad_and_shows_the_others(
     assert "Traceback" not in end.out + end.err
     with Image.open(output / "contact_sheet.png") as sheet:
         assert sheet.height > 2 * 400
-    pictures = [path for path in files_below(output) if path.name.endswith(".jpg")]
-    assert len(pictures) == 2, "photos of the same name in two folders are two photos"
+    pictures = {path.name for path in files_below(output) if path.name.endswith(".jpg")}
+    # Photos of the same name in two folders are two photos, and a result is named what it is.
+    assert pictures == {"blurred_good.jpg", "blurred_2_good.jpg", "blurred_new.jpg"}
 
 
 def test_a_demo_that_is_told_to_stop_leaves_nothing_running(tmp_path: Path, bus: bytes) -> None:

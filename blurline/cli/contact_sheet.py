@@ -1,10 +1,14 @@
 """A picture of pictures: before and after, side by side."""
 
+import sys
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
+
+from blurline.imaging.decode import decode
+from blurline.imaging.header import Limits, read_header
 
 ROW_HEIGHT = 480
 GAP = 12
@@ -34,7 +38,9 @@ def contact_sheet(rows: Sequence[Row]) -> bytes:
 
 
 def _open(picture: bytes) -> Image.Image:
-    return ImageOps.exif_transpose(Image.open(BytesIO(picture))).convert("RGB")
+    """The picture, upright, of whichever kind; the service has taken it, so it needs no bounds."""
+    header = read_header(picture, Limits(len(picture), max_pixels=sys.maxsize))
+    return Image.fromarray(decode(picture, header))
 
 
 def _fit(image: Image.Image) -> Image.Image:

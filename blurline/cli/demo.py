@@ -21,9 +21,11 @@ from rich.table import Table
 from blurline.access.admission import SETTINGS as ACCESS_SETTINGS
 from blurline.cli.contact_sheet import contact_sheet
 from blurline.cli.models import pull_missing
+from blurline.cli.pictures import named
 from blurline.cli.start import check_defaults, pipelines_of, settings_of, treat_stop_as_interrupt
 from blurline.cli.walk import pictures_in
 from blurline.configfile import CONFIG_VARIABLE
+from blurline.imaging.header import sniff
 from blurline.models.wheels import WheelMember
 from blurline.settings import Settings
 from blurline.stack.stack import running_stack
@@ -178,9 +180,10 @@ def _write_results(outcomes: list[Outcome], output: Path) -> None:
     used: Counter[str] = Counter()
     for outcome in done:
         if outcome.picture is not None and outcome.status is not None:
-            used[outcome.photo.name] += 1
-            number = used[outcome.photo.name]
-            name = f"blurred_{f'{number}_' if number > 1 else ''}{outcome.photo.name}"
+            named_so = named(outcome.photo.name, sniff(outcome.picture))
+            used[named_so] += 1
+            number = used[named_so]
+            name = f"blurred_{f'{number}_' if number > 1 else ''}{named_so}"
             (output / name).write_bytes(outcome.picture)
             details = json.dumps(outcome.status, indent=1)
             (output / f"{name}.json").write_text(details, encoding="utf-8")

@@ -22,10 +22,11 @@ from rich.console import Console
 from blurline.access.admission import SETTINGS as ACCESS_SETTINGS
 from blurline.cli.start import treat_stop_as_interrupt
 from blurline.configfile import CONFIG_VARIABLE
+from blurline.errors import BlurlineError
 from blurline.settings import load_settings
 from blurline.stack.stack import Stack, running_stack
 from tests.fuzz.attempt import Attempt
-from tests.fuzz.findings import read_attempts
+from tests.fuzz.findings import Finding, read_attempts
 from tests.fuzz.run import Bounds, House, Run
 from tests.fuzz.targets import TARGETS, attempt_of
 
@@ -66,20 +67,36 @@ def main(
     seed = seed or secrets.token_hex(4)
     attempts = iter(read_attempts(replay)) if replay else endless(seed, names, seconds)
     console = _own_console(FOLDER / f"{seed}.log")
+    what = f"{replay} again" if replay else f"seed {seed}: {', '.join(names)}"
+    console.print(f"{what}; the service's log is in {FOLDER}", soft_wrap=True, highlight=False)
     treat_stop_as_interrupt()
+    try:
+        findings = _run(attempts, seed, patience, console)
+    except BlurlineError as error:
+        console.print(error.message, style="red", soft_wrap=True, markup=False)
+        raise typer.Exit(2) from error
+    for path, finding in findings.items():
+        line = f"{finding.what}: {finding.said}; make fuzz REPLAY={path}"
+        console.print(line, style="red", soft_wrap=True)
+    raise typer.Exit(1 if findings else 0)
+
+
+def _run(
+    attempts: Iterator[Attempt], seed: str, patience: float, console: Console
+) -> dict[Path, Finding]:
+    """Send the attempts to a service of our own; what is wrong, by its file.
+
+    Raises:
+        BlurlineError: the service did not start.
+    """
     with tempfile.TemporaryDirectory(prefix="blurline-fuzz-") as folder:
         settings = load_settings(port=0, host="127.0.0.1", data_dir=Path(folder), redis_url=None)
         secret = base64.b64encode(secrets.token_bytes(32)).decode()
         with running_stack(settings, {**SETTINGS, "WEBHOOK_SECRET": secret}) as stack:
-            line = f"seed {seed}: {', '.join(names)}, at {stack.url}; its log is in {FOLDER}"
-            line = f"{replay} again, at {stack.url}" if replay else line
-            console.print(line, soft_wrap=True, highlight=False)
-            with Run(house_of(stack), attempts, Bounds().times(patience), seed, FOLDER) as run:
+            bounds = Bounds().times(patience)
+            with Run(house_of(stack), attempts, bounds, seed, FOLDER) as run:
                 _watch(stack, run, console)
-    for path, finding in run.findings.items():
-        line = f"{finding.what}: {finding.said}; make fuzz REPLAY={path}"
-        console.print(line, style="red", soft_wrap=True)
-    raise typer.Exit(1 if run.findings else 0)
+    return run.findings
 
 
 def _own_console(log: Path) -> Console:
