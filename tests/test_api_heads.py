@@ -71,3 +71,9 @@ def test_nothing_follows_the_head_on_the_wire(taking: Taking) -> None:
     assert said.count(b"HTTP/1.1 ") == 2
     assert said.endswith(b"\r\n\r\n")
     assert b"{" not in said
+
+
+def test_a_refused_method_is_told_of_both(taking: Taking) -> None:
+    answer = taking.client.put("/status/x")
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "GET, HEAD"

@@ -36,7 +36,7 @@ def create_app(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FastAPI
         version=__version__,
         summary="Blurs faces and number plates in pictures, then lists the objects that are left.",
         description="Upload pictures, ask how they go, fetch the blurred ones. Every error has "
-        'the shape `{"error": {"code", "message"}}`.',
+        'the shape `{"error": {"code", "message"}}`, and HEAD is answered as GET is.',
         lifespan=traced_life,
         docs_url=None,
         redoc_url=None,
