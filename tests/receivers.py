@@ -28,8 +28,8 @@ class Received:
 class Receiver:
     """What has come so far, and the statuses of the next answers; 200 when there are none left.
 
-    `way` says how it answers: `plain`, `drip` (a header that never ends) or `flood` (a body that
-    never ends).
+    `way` says how it answers: `plain`, `hold` (not at all), `drip` (a header that never ends) or
+    `flood` (a body that never ends).
     """
 
     url: str = ""
@@ -43,6 +43,9 @@ class Receiver:
         length = int(handler.headers.get("Content-Length", 0))
         headers = {name.lower(): value for name, value in handler.headers.items()}
         self.received.append(Received(handler.path, headers, handler.rfile.read(length)))
+        if self.way == "hold":
+            self.closing.wait()
+            return
         if self.way == "drip":
             handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
             while not self.closing.wait(0.02):

@@ -82,8 +82,8 @@ class Post:
 
     @property
     def waits(self) -> list[float]:
-        """Seconds until the next try of each event."""
-        found = self.redis.zrange("blurline:webhooks:q:due", 0, -1, withscores=True)
+        """Seconds until the next try of each receiver's first event."""
+        found = self.redis.zrange("blurline:webhooks:q:lanes", 0, -1, withscores=True)
         return [due - self.now[0] for _, due in found]
 
     @property

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
@@ -20,7 +21,7 @@ from blurline import __version__, metrics
 from blurline.errors import OptionError, QueueUnavailableError
 from blurline.jobs.callback import CallbackRules, webhooks_of
 from blurline.log import about
-from blurline.queue.outbox import Event, Outbox
+from blurline.queue.outbox import LEASE_SECONDS, Event, Outbox
 from blurline.settings import Settings
 
 WAITS = (5, 30, 120, 600, 1800, 3600, 7200, 14400)
@@ -29,7 +30,13 @@ WAITS = (5, 30, 120, 600, 1800, 3600, 7200, 14400)
 TRY_SECONDS = 10
 """How long one try may take in all, however slowly the receiver answers."""
 
-AT_ONCE = 16
+LOOKUP_SECONDS = LEASE_SECONDS - 2 * TRY_SECONDS
+"""How long a name may be looked up before it. A look-up can't be cut off: a thread has it until its
+end, so for so long it counts as under way."""
+
+AT_ONCE = 64
+"""Tries under way at a time. The outbox gives a caller and a host a part of them only."""
+
 IDLE_SECONDS = 1
 GONE = 410
 """By this status a receiver says that it wants no more."""
@@ -64,6 +71,8 @@ class Messenger:
 
     async def _run(self, stopping: threading.Event) -> None:
         running: set[asyncio.Task[None]] = set()
+        # Names are looked up in threads: as many as tries, or slow ones would hold up the others.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(AT_ONCE))
         async with _client() as client:
             while not stopping.is_set():
                 taken = self._take(AT_ONCE - len(running))
@@ -71,8 +80,11 @@ class Messenger:
                     task = asyncio.create_task(self._handle(client, event, number))
                     running.add(task)
                     task.add_done_callback(running.discard)
-                if len(running) >= AT_ONCE:
-                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if running and (not taken or len(running) >= AT_ONCE):
+                    # One that has ended may make room for others of its caller or host.
+                    await asyncio.wait(
+                        running, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
                 elif not taken:
                     await asyncio.sleep(IDLE_SECONDS)
             if running:
@@ -109,25 +121,27 @@ class Messenger:
 
     async def _try(self, client: httpx.AsyncClient, event: Event, number: int) -> Ending:
         try:
+            self._rules.check(event.url)
+            url = httpx.URL(event.url)
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                addresses = await self._addresses(url.raw_host.decode("ascii"), url.port)
+            address = addresses[(number - 1) % len(addresses)]
             async with asyncio.timeout(TRY_SECONDS):
-                status = await self._post(client, event, number)
+                status = await self._post(client, event, url, address)
         except OptionError:
             return Ending(False, True, "its URL or address is one that nothing is posted to")
         except Exception as error:  # whatever a receiver or a network can come up with
             return Ending(False, False, type(error).__name__)
         return Ending(200 <= status < 300, status == GONE, f"status {status}")
 
-    async def _post(self, client: httpx.AsyncClient, event: Event, number: int) -> int:
+    async def _post(
+        self, client: httpx.AsyncClient, event: Event, url: httpx.URL, address: str
+    ) -> int:
         """The status of the receiver's answer, of which nothing else is read.
 
-        The name is resolved here, and the connection goes to the very address that was checked: a
-        name that means another address a moment later gains nothing.
+        The connection goes to the very address that was checked: a name that means another address
+        a moment later gains nothing.
         """
-        self._rules.check(event.url)
-        url = httpx.URL(event.url)
-        host = url.raw_host.decode("ascii")
-        addresses = await self._addresses(host, url.port)
-        address = addresses[(number - 1) % len(addresses)]
         body = body_of(event)
         headers = {
             "Host": url.netloc.decode("ascii"),
@@ -140,7 +154,8 @@ class Messenger:
             url.copy_with(host=address),
             content=body,
             headers=headers,
-            extensions={"sni_hostname": host.strip("[]")},  # whose certificate is asked for
+            # Whose certificate is asked for.
+            extensions={"sni_hostname": url.raw_host.decode("ascii").strip("[]")},
         ) as answer:
             return answer.status_code
 

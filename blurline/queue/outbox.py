@@ -11,8 +11,11 @@ Redis, since URLs may hold a token, nor for whoever writes to it.
 import logging
 import time
 from base64 import b64decode, b64encode
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+from zlib import crc32
 
 from pydantic import TypeAdapter
 from redis import Redis
@@ -29,38 +32,155 @@ LEASE_SECONDS = 60
 MOST_EVENTS = 20_000
 """Events that may wait; they must not fill a Redis whose receivers are all away."""
 
-ADD_SCRIPT = """
-if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 1 end
-if redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[4]) then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+OF_OWNER, OF_RECEIVER = 16, 8
+"""Events of one caller, and to one receiver, that an outbox gives out at a time. A receiver that
+takes its time then holds up its own events and nobody else's."""
+
+LANES = 64
+"""Into how many lanes the receivers of one caller are spread, so that a caller with thousands of
+them does not make thousands of lanes."""
+
+MOST_LANES = 1000
+"""Lanes with due events that are looked at for one answer."""
+
+# A lane is a caller, a space and a number; its events lie by when they are due, and the lanes by
+# when their first one is.
+COMMON = """
+local lanes, events, tries, lane_of, held, old = unpack(KEYS)
+local function events_of(lane) return lanes .. ':' .. lane end
+local function owner_of(lane) return string.match(lane, '^[^ ]*') end
+local function settle(lane)
+    local first = redis.call('ZRANGE', events_of(lane), 0, 0, 'WITHSCORES')
+    if first[1] then
+        redis.call('ZADD', lanes, first[2], lane)
+    else
+        redis.call('ZREM', lanes, lane)
+    end
+end
+local function put(id, lane, due)
+    redis.call('HSET', lane_of, id, lane)
+    redis.call('HINCRBY', held, owner_of(lane), 1)
+    redis.call('ZADD', events_of(lane), due, id)
+    settle(lane)
+end
+"""
+
+# A caller gets no more places than it leaves free, so there is one for whoever comes next.
+ADD_SCRIPT = f"""{COMMON}
+local id, content, now, most, lane = unpack(ARGV)
+local owner = owner_of(lane)
+if redis.call('HEXISTS', events, id) == 1 then return 1 end
+local free = tonumber(most) - redis.call('HLEN', events)
+if free <= 0 then return 0 end
+if owner ~= '' and tonumber(redis.call('HGET', held, owner) or 0) >= free then return 0 end
+redis.call('HSET', events, id, content)
+put(id, lane, now)
 return 1
 """
 
-# Tries are counted when they begin, so that one that kills its process counts as well.
-TAKE_SCRIPT = """
-local taken = {}
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
-for _, id in ipairs(due) do
-    redis.call('ZADD', KEYS[1], ARGV[2], id)
-    table.insert(taken, id)
-    table.insert(taken, redis.call('HGET', KEYS[2], id) or '')
-    table.insert(taken, redis.call('HINCRBY', KEYS[3], id, 1))
+# Whoever has least under way comes first. Tries are counted when they begin, so that one that kills
+# its process counts as well. Events of earlier versions lie in one list without lanes.
+TAKE_SCRIPT = f"""{COMMON}
+local now, lease, most, of_owner, of_lane, most_lanes = unpack(ARGV, 1, 6)
+local before = redis.call('ZRANGE', old, 0, 999, 'WITHSCORES')
+for at = 1, #before, 2 do
+    put(before[at], ' 0', before[at + 1])
+    redis.call('ZREM', old, before[at])
+end
+local running = {{}}
+local function run(name, more) running[name] = (running[name] or 0) + more end
+for at = 7, #ARGV, 2 do
+    run(ARGV[at], tonumber(ARGV[at + 1]))
+    run(owner_of(ARGV[at]), tonumber(ARGV[at + 1]))
+end
+local owners, waiting = {{}}, {{}}
+for _, lane in ipairs(redis.call('ZRANGEBYSCORE', lanes, '-inf', now, 'LIMIT', 0, most_lanes)) do
+    local owner = owner_of(lane)
+    if not waiting[owner] then
+        waiting[owner] = {{}}
+        table.insert(owners, owner)
+    end
+    table.insert(waiting[owner], lane)
+end
+local taken = {{}}
+local function take(owner)
+    local mine = waiting[owner]
+    while mine[1] do
+        local lane, id = mine[1], nil
+        if (running[lane] or 0) < tonumber(of_lane) then
+            local due = redis.call('ZRANGEBYSCORE', events_of(lane), '-inf', now, 'LIMIT', 0, 1)
+            id = due[1]
+        end
+        table.remove(mine, 1)
+        if id then
+            table.insert(mine, lane)
+            run(lane, 1)
+            run(owner, 1)
+            redis.call('ZADD', events_of(lane), lease, id)
+            settle(lane)
+            table.insert(taken, id)
+            table.insert(taken, redis.call('HGET', events, id) or '')
+            table.insert(taken, redis.call('HINCRBY', tries, id, 1))
+            table.insert(taken, lane)
+            return
+        end
+    end
+end
+while #taken < 4 * tonumber(most) do
+    local best
+    for _, owner in ipairs(owners) do
+        local busy = running[owner] or 0
+        local room = waiting[owner][1] and (owner == '' or busy < tonumber(of_owner))
+        if room and (not best or busy < (running[best] or 0)) then best = owner end
+    end
+    if not best then break end
+    take(best)
 end
 return taken
+"""
+
+PUT_OFF_SCRIPT = f"""{COMMON}
+local lane = redis.call('HGET', lane_of, ARGV[1])
+if lane then
+    redis.call('ZADD', events_of(lane), 'XX', ARGV[2], ARGV[1])
+    settle(lane)
+end
+"""
+
+REMOVE_SCRIPT = f"""{COMMON}
+local id = ARGV[1]
+local lane = redis.call('HGET', lane_of, id)
+if lane then
+    local owner = owner_of(lane)
+    if redis.call('HINCRBY', held, owner, -1) <= 0 then redis.call('HDEL', held, owner) end
+    redis.call('ZREM', events_of(lane), id)
+    settle(lane)
+end
+redis.call('ZREM', old, id)
+for _, key in ipairs({{events, tries, lane_of}}) do redis.call('HDEL', key, id) end
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The end of a job: `finished_at` in seconds since the epoch. Its text does not show the URL,
-    which may hold a token of the receiver's."""
+    """The end of a job: `finished_at` in seconds since the epoch, `owner` the id of the caller
+    whose it was. Its text does not show the URL, which may hold a token of the receiver's."""
 
     job_id: str
     url: str = field(repr=False)
     status: JobStatus
     finished_at: float
     request_id: str = ""
+    owner: str | None = None
+
+    @property
+    def lane(self) -> str:
+        """In which lane it waits: that of its caller and receiver."""
+        try:
+            receiver = urlsplit(self.url).netloc
+        except ValueError:
+            receiver = ""  # the messenger gives it up
+        return f"{self.owner or ''} {crc32(receiver.encode()) % LANES}"
 
 
 _EVENT = TypeAdapter(Event)
@@ -93,20 +213,24 @@ class Outbox:
         signet: Signet,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._redis = redis
         self._signet = signet
         self._clock = clock
         place = f"blurline:webhooks:{queue_name}"
-        self._due, self._events, self._tries = f"{place}:due", f"{place}:events", f"{place}:tries"
+        names = ("lanes", "events", "tries", "lane", "held", "due")
+        self._keys = [f"{place}:{name}" for name in names]
         self._add = redis.register_script(ADD_SCRIPT)
         self._take = redis.register_script(TAKE_SCRIPT)
+        self._put_off = redis.register_script(PUT_OFF_SCRIPT)
+        self._remove = redis.register_script(REMOVE_SCRIPT)
+        self._given: dict[str, tuple[str, float]] = {}
 
     @answering()
     def add(self, event: Event) -> bool:
         """Have the event reported, once even if it is added twice; False if too many wait."""
         content = self._signet.closed(event.job_id, _EVENT.dump_json(event))
-        arguments: list[str | float | bytes] = [event.job_id, content, self._clock(), MOST_EVENTS]
-        return bool(self._add(keys=[self._due, self._events], args=arguments))
+        now, lane = self._clock(), event.lane
+        arguments: list[str | float | bytes] = [event.job_id, content, now, MOST_EVENTS, lane]
+        return bool(self._add(keys=self._keys, args=arguments))
 
     def addressed(self, record: JobRecord, spec: JobSpec) -> JobRecord:
         """The record of the job, by which `event_of` will know where its end is told."""
@@ -125,39 +249,50 @@ class Outbox:
             return None
         address = _ADDRESS.validate_json(opened)
         return Event(
-            record.job_id, address.url, record.status, record.updated_at, address.request_id
+            record.job_id,
+            address.url,
+            record.status,
+            record.updated_at,
+            address.request_id,
+            record.owner,
         )
 
     @answering()
     def take(self, most: int) -> list[tuple[Event, int]]:
-        """Events that are due, the oldest first, each with the number of this try."""
+        """Events that are due, each with the number of this try, the oldest of each caller first.
+
+        Callers come in turns, and no more than `OF_OWNER` events of a caller and `OF_RECEIVER` to
+        a receiver are given out before some of them were put off, removed, or their lease is over.
+        """
         now = self._clock()
-        found = self._take(
-            keys=[self._due, self._events, self._tries], args=[now, now + LEASE_SECONDS, most]
-        )
+        self._given = {id_: given for id_, given in self._given.items() if given[1] > now}
+        bounds = [most, OF_OWNER, OF_RECEIVER, MOST_LANES]
+        arguments: list[str | float] = [now, now + LEASE_SECONDS, *bounds]
+        for lane, count in Counter(lane for lane, _ in self._given.values()).items():
+            arguments += [lane, count]
+        found = iter(self._take(keys=self._keys, args=arguments))
         events = []
-        for job_id, content, number in zip(found[::3], found[1::3], found[2::3], strict=True):
+        for job_id, content, number, lane in zip(found, found, found, found, strict=True):
             event = self._opened(job_id, content)
             if event is None:
                 log.warning("a webhook is forgotten that this service has not written")
                 self.remove(job_id)
             else:
                 events.append((event, int(number)))
+                self._given[event.job_id] = (lane.decode(), now + LEASE_SECONDS)
         return events
 
     @answering()
     def put_off(self, job_id: str, seconds: float) -> None:
         """Have the event taken again after that time, unless it was removed meanwhile."""
-        self._redis.zadd(self._due, {job_id: self._clock() + seconds}, xx=True)
+        self._given.pop(job_id, None)
+        self._put_off(keys=self._keys, args=[job_id, self._clock() + seconds])
 
     @answering()
     def remove(self, job_id: str | bytes) -> None:
         """Forget the event; nothing happens if there is none."""
-        pipeline = self._redis.pipeline()
-        pipeline.zrem(self._due, job_id)
-        pipeline.hdel(self._events, job_id)
-        pipeline.hdel(self._tries, job_id)
-        pipeline.execute()
+        self._given.pop(job_id if isinstance(job_id, str) else "", None)
+        self._remove(keys=self._keys, args=[job_id])
 
     def _opened(self, job_id: bytes, content: bytes) -> Event | None:
         """The event that `add` has written under that id."""
