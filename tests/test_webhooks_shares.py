@@ -178,7 +178,9 @@ def test_events_of_an_earlier_version_which_nobody_has_sealed_do_not_stay(
     redis_url: str, box: Outbox
 ) -> None:
     with Redis.from_url(redis_url) as redis:
-        content = '{"job_id":"old","url":"https://a.example.org/","status":"failed","finished_at":1}'
+        content = (
+            '{"job_id":"old","url":"https://a.example.org/","status":"failed","finished_at":1}'
+        )
         redis.hset("blurline:webhooks:q:events", "old", content)
         redis.zadd("blurline:webhooks:q:due", {"old": 5})
         assert box.take(9) == []

@@ -15,9 +15,11 @@ from blurline.imaging.trial import check_harmless
 from blurline.jobs import processor
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import Batch
+from blurline.queue.keeper import LOST
 from blurline.queue.queuedjob import RETRY_SECONDS, TASK, rq_queue
 from blurline.queue.stats import Stats
 from blurline.queue.worker import ImageWorker
+from blurline.storage import keys
 from blurline.storage.objects import ObstoreStore
 from tests.parts import serving
 from tests.plays import Flow, Play, begin, finish, half, nothing
@@ -192,6 +194,19 @@ def test_a_job_that_nobody_can_read_does_not_keep_others_from_being_run_again(
     play.next_try()
     play.work()
     assert play.state(spec) is JobStatus.COMPLETED
+
+
+def test_of_a_job_that_is_given_up_no_result_of_an_earlier_try_stays(
+    playing: Any, small_jpeg: bytes
+) -> None:
+    play = playing()
+    spec = play.submit(small_jpeg)
+    for name in (keys.processed(spec.job_id, spec.kind), keys.certificate(spec.job_id)):
+        play.store.put(name, b"of a worker that died behind its put", "x/x")
+    play.runner.give_up(spec.job_id, LOST)
+    assert play.record(spec).error == LOST
+    assert play.store.get(keys.processed(spec.job_id, spec.kind)) is None
+    assert play.store.get(keys.certificate(spec.job_id)) is None
 
 
 @pytest.mark.parametrize(

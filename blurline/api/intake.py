@@ -141,13 +141,14 @@ class Intake:
         return Entry(filename, spec)
 
     def keep(self, data: bytes, filename: str, choice: Choice) -> JobSpec:
-        """Judge the picture and store it, as one of its own; the job has to be submitted then.
+        """Judge the picture and store it for a caller who waits; the job has to be submitted then.
 
         Raises:
             PictureError: what `judge` raises.
             StoreUnavailableError: it could not be stored.
         """
-        spec = _spec(str(uuid4()), self.judge(data), filename, len(data), choice)
+        job_id = keys.new_id(fleeting=True)
+        spec = _spec(job_id, self.judge(data), filename, len(data), choice)
         self._store(spec, data)
         return spec
 

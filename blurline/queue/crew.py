@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from blurline import metrics
 from blurline.errors import BlurlineError
+from blurline.jobs.leftovers import Leftovers
 from blurline.machine import usable_cores
 from blurline.queue.connection import connect, reason
 from blurline.queue.keeper import Keeper
@@ -61,6 +62,7 @@ class Crew:
         precisions: Mapping[str, str],
         sweeper: Sweeper,
         reconciler: Reconciler,
+        leftovers: Leftovers,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         self._settings = settings
@@ -73,7 +75,7 @@ class Crew:
         self._stopping = threading.Event()
         self._workers: dict[int, ImageWorker] = {}
         self._queue = rq_queue(connect(redis_url), settings)
-        self._upkeep = Upkeep(connect(redis_url), sweeper)
+        self._upkeep = Upkeep(connect(redis_url), sweeper, leftovers)
         self._recovery = Recovery(connect(redis_url), reconciler, settings.queue_name)
         self._messenger = open_messenger(settings, open_outbox(connect(redis_url), settings))
         self._process = psutil.Process()

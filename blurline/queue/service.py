@@ -25,7 +25,7 @@ from blurline.queue.outbox import open_outbox
 from blurline.queue.reconciler import open_reconciler
 from blurline.queue.stats import Stats
 from blurline.queue.task import JobRunner
-from blurline.queue.upkeep import ask_bucket, open_sweeper
+from blurline.queue.upkeep import ask_bucket, open_leftovers, open_sweeper
 from blurline.settings import Settings
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.objects import open_store
@@ -81,7 +81,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     reconciler = open_reconciler(settings, redis, store, processor.originals)
     sweeper = open_sweeper(settings, store)
     precisions = {name: detector.engine.precision for name, detector in detectors.items()}
-    crew = Crew(settings, redis_url, runner, precisions, sweeper, reconciler)
+    leftovers = open_leftovers(settings, redis, store)
+    crew = Crew(settings, redis_url, runner, precisions, sweeper, reconciler, leftovers)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         crew.stop()

@@ -128,7 +128,11 @@ class JobRunner:
     def _give_up(self, spec: JobSpec, error: JobError) -> None:
         record = self._outbox.addressed(failed(spec, error, time.time()), spec)
         try:
-            found = record if self._commit(record) else self._records.find(spec.job_id)
+            won = self._commit(record)
+            found = record if won else self._records.find(spec.job_id)
+            if won:
+                # An earlier try may have written a result, which is nobody's now.
+                self._processor.withdraw(spec)
             self._processor.originals.job_ended(spec.job_id, spec.kind)
             if found is not None:
                 self._tell(found)

@@ -1,9 +1,11 @@
 """Keeping the store to the retention times."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import boto3
 from redis import Redis
@@ -11,13 +13,21 @@ from redis.exceptions import LockError
 
 from blurline.audit import Action, AuditTrail, Event
 from blurline.errors import StoreUnavailableError
+from blurline.jobs.leftovers import Leftovers
+from blurline.jobs.records import open_records
+from blurline.queue.jobqueue import JobQueue
+from blurline.queue.reconciler import SHARDS
 from blurline.settings import Settings
-from blurline.storage.retention import Retention, Sweeper, set_lifecycle
+from blurline.storage.retention import LONGEST_WRITE, Retention, Sweeper, set_lifecycle
 from blurline.storage.store import Store
 
 LOCK_KEY = "blurline:sweeper"
 LOCK_SECONDS = 3600
 ACTOR = "sweeper"
+
+SHARD_KEY, REST_KEY = "blurline:leftovers:shard", "blurline:leftovers:rest"
+REST_FACTOR = 300
+"""Between two looks for leftovers lies so many times what one takes."""
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +38,13 @@ class Upkeep:
 
     redis: Redis
     sweeper: Sweeper
+    leftovers: Leftovers | None = None
 
     def sweep(self) -> None:
-        """Remove what is older than it may be.
+        """Remove what is older than it may be, and what nobody will ask for.
 
         Raises:
-            RedisError, StoreUnavailableError: the next call does the rest.
+            RedisError, QueueUnavailableError, StoreUnavailableError: the next call does the rest.
         """
         lock = self.redis.lock(LOCK_KEY, timeout=LOCK_SECONDS, blocking=False)
         if not lock.acquire():
@@ -49,11 +60,25 @@ class Upkeep:
                 )
             if swept.remains:
                 log.info("removed what %d writes that were cut off have left", swept.remains)
+            if self.leftovers is not None and not self.redis.exists(REST_KEY):
+                self._clear(self.leftovers)
         finally:
             try:
                 lock.release()
             except LockError:
                 log.warning("the sweeper's lock ran out while it worked")
+
+    def _clear(self, leftovers: Leftovers) -> None:
+        """Go through all shards; after an error the next call goes on where this one was."""
+        started, removed = time.monotonic(), 0
+        for number in range(int(self.redis.get(SHARD_KEY) or 0), len(SHARDS)):
+            removed += leftovers.remove(SHARDS[number])
+            self.redis.set(SHARD_KEY, number + 1)
+        self.redis.delete(SHARD_KEY)
+        rest = REST_FACTOR * (time.monotonic() - started)
+        self.redis.set(REST_KEY, 1, px=max(1, int(1000 * rest)))
+        if removed:
+            log.info("removed %d objects that jobs and callers have left behind", removed)
 
 
 def retention_of(settings: Settings) -> Retention:
@@ -65,12 +90,24 @@ def retention_of(settings: Settings) -> Retention:
 
 def open_sweeper(settings: Settings, store: Store) -> Sweeper:
     """The sweeper of the store, which writes originals that it forgets into the audit trail."""
-    trail = AuditTrail(store)
+    return Sweeper(store, retention_of(settings), forgotten=partial(_note, AuditTrail(store)))
 
-    def forgotten(job_ids: Sequence[str]) -> None:
-        trail.append([Event(Action.ORIGINAL_DELETED, job_id, ACTOR) for job_id in job_ids])
 
-    return Sweeper(store, retention_of(settings), forgotten=forgotten)
+def open_leftovers(settings: Settings, redis: Redis, store: Store) -> Leftovers:
+    """What looks for leftovers in the store, and notes originals like the sweeper."""
+    return Leftovers(
+        store,
+        open_records(settings, store),
+        free=JobQueue(redis, settings).give_up,
+        forgotten=partial(_note, AuditTrail(store)),
+        # A caller of `POST /blur/` may wait for longer than any write takes.
+        age=LONGEST_WRITE + timedelta(seconds=settings.blur_wait),
+        records_for=retention_of(settings).metadata,
+    )
+
+
+def _note(trail: AuditTrail, job_ids: Sequence[str]) -> None:
+    trail.append([Event(Action.ORIGINAL_DELETED, job_id, ACTOR) for job_id in job_ids])
 
 
 def ask_bucket(settings: Settings) -> None:

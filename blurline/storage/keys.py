@@ -3,7 +3,26 @@
 The two first digits of the id make a folder, so that no folder of a local store grows without end.
 """
 
+import re
+from uuid import uuid4
+
 from blurline.imaging.kind import Kind
+
+JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+FLEETING, VERSION_AT = "8", 14
+"""The version of UUIDs that is for everybody's own use (RFC 9562, 5.8), and the place of its digit.
+Here it is that of jobs whose caller waits for them: nobody else is told their ids."""
+
+
+def new_id(*, fleeting: bool = False) -> str:
+    """An id that nothing has. Of a fleeting job it says so, wherever it stands."""
+    job_id = str(uuid4())
+    return f"{job_id[:VERSION_AT]}{FLEETING}{job_id[VERSION_AT + 1 :]}" if fleeting else job_id
+
+
+def is_fleeting(job_id: str) -> bool:
+    """Whether the id is of a job that is kept only as long as its caller waits."""
+    return job_id[VERSION_AT : VERSION_AT + 1] == FLEETING
 
 
 def original(job_id: str, kind: Kind) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -98,14 +99,22 @@ class ObstoreStore:
         except (NotFoundError, FileNotFoundError):
             return
 
-    def older(self, folder: str, before: datetime, after: datetime | None = None) -> Iterator[str]:
+    def older(
+        self,
+        folder: str,
+        before: datetime,
+        after: datetime | None = None,
+        below: float = inf,
+    ) -> Iterator[str]:
         """See `Store.older`."""
         since = after or datetime.min.replace(tzinfo=UTC)
         try:
             pages = self._ask(lambda: obstore.list(self._store, folder, chunk_size=LISTED))
             while page := self._ask(lambda: next(pages, None)):
                 yield from (
-                    found["path"] for found in page if since <= found["last_modified"] < before
+                    found["path"]
+                    for found in page
+                    if since <= found["last_modified"] < before and found["size"] < below
                 )
         except (NotFoundError, FileNotFoundError) as error:
             raise _unavailable("there is no bucket of that name") from error

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Protocol
 
 
@@ -44,10 +45,17 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens if there is none."""
 
-    def older(self, folder: str, before: datetime, after: datetime | None = None) -> Iterator[str]:
+    def older(
+        self,
+        folder: str,
+        before: datetime,
+        after: datetime | None = None,
+        below: float = inf,
+    ) -> Iterator[str]:
         """Names of the objects below the folder that were last written before that moment.
 
-        With `after`, only of those that were written at that moment or later. In no order, and
+        With `after`, only of those that were written at that moment or later; with `below`, only of
+        those of fewer bytes. In no order, and
         looked up while they are asked for: what is written or deleted meanwhile may or may not be
         among them. The moments have to know their time zone.
         """
