@@ -161,7 +161,7 @@ REDIS_ERRORS = Counter(
 )
 
 # A rate can be told from the first count on only of a series that was there before.
-for _outcome in ("taken", "replayed", "full", "late", "mismatch"):
+for _outcome in ("taken", "replayed", "full", "share", "late", "mismatch"):
     UPLOADS.labels(_outcome)
 for _outcome in ("completed", "failed", "retried"):
     JOBS.labels(_outcome)

@@ -57,6 +57,14 @@ class Settings(BaseSettings):
     max_queue_size: int = Field(
         1000, ge=1, description="Waiting jobs above which an upload is answered 429."
     )
+    max_queue_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of the places that a caller may hold of those it has and those that are "
+        "free, where there are several callers: see "
+        "[reliability](reliability.md#places-of-one-caller); 1: all.",
+    )
     max_queue_seconds: float = Field(
         600,
         ge=0,
@@ -155,7 +163,7 @@ class Settings(BaseSettings):
     rate_limit: str | None = Field(
         None,
         description="Requests that a caller may send, such as `300/minute` or "
-        "`10/second; 5000/day`. Without it there is no limit.",
+        "`10/second; 5000/day`; a batch counts by its pictures. Without it there is no limit.",
     )
     open_metrics: bool = Field(
         False,

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from blurline.access import apikeys
-from blurline.access.caller import ANYBODY, Caller
+from blurline.access.caller import ANYBODY, Caller, Scope
 from blurline.access.jwks import FileKeys, TokenKeys, UrlKeys, parse_public_keys, parse_secret
 from blurline.access.tokens import Tokens
 from blurline.access.watched import WatchedFile
@@ -45,6 +45,14 @@ class Admission:
     def on(self) -> bool:
         """Whether callers are asked who they are."""
         return self.keys is not None or self.tokens is not None
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one caller may hand pictures in; an issuer may have any number."""
+        if self.tokens is not None or self.keys is None:
+            return self.tokens is not None
+        callers = self.keys.value().values()
+        return len({caller.id for caller in callers if caller.may(Scope.SUBMIT)}) > 1
 
     def caller(self, authorization: Sequence[str], *, local: bool) -> Caller:
         """Who sends a request.

@@ -1,4 +1,4 @@
-"""How many requests a caller may send."""
+"""How many requests a caller may send, and pictures in one request."""
 
 import logging
 import math
@@ -48,27 +48,33 @@ class RateLimit:
         self._clock = clock
         self._away_until = 0.0
 
-    def take(self, caller: Caller) -> None:
-        """Count a request.
+    def take(self, caller: Caller, count: int = 1) -> None:
+        """Count a request, or so many of them at once.
 
         Raises:
-            RateLimitedError: the caller has sent too many of late; this one does not count.
+            RateLimitedError: the caller has sent too many of late; these do not count.
         """
         if self._clock() < self._away_until:
             return
         who = caller.id or EVERYBODY
         try:
-            for limit in self._limits:
-                if not self._limiter.hit(limit, who):
-                    raise self._refused(limit, who)
+            # What one of several refuses must not count for the others.
+            asks = (self._limiter.test, self._limiter.hit)[-min(2, len(self._limits)) :]
+            for ask in asks:
+                for limit in self._limits:
+                    if not ask(limit, who, cost=count):
+                        raise self._refused(limit, who, count)
         except RedisError:
             self._away_until = self._clock() + PAUSE_SECONDS
             log.warning("requests are not counted while Redis is away")
 
-    def _refused(self, limit: RateLimitItem, who: str) -> RateLimitedError:
+    def _refused(self, limit: RateLimitItem, who: str, count: int) -> RateLimitedError:
         free_at = self._limiter.get_window_stats(limit, who).reset_time
+        never = count >= limit.amount  # one more is the request that they came in
+        advice = "send them in smaller batches" if never and count > 1 else "try again later"
         return RateLimitedError(
-            f"at most {limit.amount} requests in {limit.get_expiry()} s; try again later",
+            f"at most {limit.amount} requests in {limit.get_expiry()} s, and each picture of a "
+            f"batch counts as one; {advice}",
             retry_after=max(1, math.ceil(free_at - time.time())),
         )
 

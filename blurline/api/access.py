@@ -56,6 +56,16 @@ class Guard:
             raise ForbiddenError(f"this asks for the scope {scope}, which you do not have")
         return caller
 
+    def count(self, caller: Caller, pictures: int) -> None:
+        """Count the pictures of a request that was admitted, beyond the first. It may wait for
+        Redis.
+
+        Raises:
+            RateLimitedError: these are too many of late.
+        """
+        if self.rate is not None and pictures > 1:
+            self.rate.take(caller, pictures - 1)
+
 
 def is_local(request: Request) -> bool:
     """Whether the address at which the request came in is one of this machine alone.

@@ -47,9 +47,9 @@ class Batches:
             QueueUnavailableError, StoreUnavailableError: try again later.
         """
         if key is None:
-            self.places.check()
+            self.places.check(choice.owner)
             return BatchPlace(str(uuid4()))
-        claim = self.earlier.claim(self.identity.of_batch(digests, choice, key))
+        claim = self.earlier.claim(self.identity.of_batch(digests, choice, key), choice.owner)
         return BatchPlace(claim.job_id, key, again=not claim.fresh)
 
     def keep_or_reject(

@@ -54,7 +54,7 @@ class Direct:
         """
         choice = self.intake.choose(PIPELINE, text, owner)
         choice = replace(choice, options=replace(choice.options, upright=True))
-        self.places.check()
+        self.places.check(owner)
         spec = self.intake.keep(data, filename, choice)
         try:
             self.intake.submit_one(spec)

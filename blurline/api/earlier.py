@@ -11,6 +11,7 @@ from blurline.api.places import Places
 from blurline.errors import QueueUnavailableError
 from blurline.jobs.records import Records
 from blurline.queue.claims import Claim, Claims, Mark
+from blurline.queue.jobqueue import Place
 
 DAY_SECONDS = 86400
 
@@ -37,7 +38,7 @@ class Earlier:
     records: Records
     result_days: float
 
-    def known_again(self, mark: Mark) -> tuple[str, bool]:
+    def known_again(self, mark: Mark, owner: str | None) -> tuple[str, bool]:
         """The id that an upload goes under, and whether its job stands already.
 
         Raises:
@@ -46,24 +47,25 @@ class Earlier:
         """
         over = ""
         for _ in range(CLAIMS):
-            claim = self.claim(mark, over)
+            claim = self.claim(mark, owner, over)
             standing = self._standing(claim)
             if standing is not Standing.OVER:
                 return claim.job_id, standing is Standing.STANDS
             over = claim.job_id
         raise QueueUnavailableError("the same picture fails at this moment; try again")
 
-    def claim(self, mark: Mark, over: str = "") -> Claim:
-        """The id for an upload, in place of that of an earlier job that counts no more.
+    def claim(self, mark: Mark, owner: str | None, over: str = "") -> Claim:
+        """The id for a caller's upload, in place of that of an earlier job that counts no more.
 
         Raises:
             RequestError: `idempotency_mismatch`, the mark's key was sent with something else.
             QueueFullError: the upload is a new one, and the queue takes no more at the moment.
             QueueUnavailableError: Redis is away.
         """
-        claim = self.claims.claim(mark, str(uuid4()), self.places.now(), over)
-        if claim is None:
-            raise self.places.full()
+        places, shared = self.places.now(), self.places.shared()
+        claim = self.claims.claim(mark, str(uuid4()), places, over, owner, shared)
+        if isinstance(claim, Place):
+            raise self.places.full(claim)
         if not claim.fits:
             metrics.UPLOADS.labels("mismatch").inc()
             raise RequestError(

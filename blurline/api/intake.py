@@ -107,15 +107,15 @@ class Intake:
         kind = self.judge(data)
         mark = self.identity.of_picture(digest_of(data), choice, key)
         if mark is None:
-            self.places.check()
+            self.places.check(choice.owner)
         for _ in range(CLAIMS):
             entry = self.keep_under(mark, kind, data, filename, choice)
             if entry.replayed:
                 metrics.UPLOADS.labels("replayed").inc()
                 return entry
             (place,) = self.submit([entry.spec])
-            if place is Place.FULL:
-                raise self.places.full()
+            if place in (Place.FULL, Place.SHARE):
+                raise self.places.full(place)
             if place.taken:
                 return entry
         raise QueueUnavailableError("the same picture is being given up elsewhere; try again")
@@ -133,7 +133,7 @@ class Intake:
         if mark is None:
             spec = _spec(str(uuid4()), kind, filename, len(data), choice)
         else:
-            job_id, stands = self.earlier.known_again(mark)
+            job_id, stands = self.earlier.known_again(mark, choice.owner)
             spec = _spec(job_id, kind, filename, len(data), choice)
             if stands:
                 return Entry(filename, spec, replayed=True)
@@ -161,7 +161,7 @@ class Intake:
         if not specs:
             return []
         with tracing.span("enqueue", jobs=len(specs)):
-            places = self.queue.submit(specs)
+            places = self.queue.submit(specs, shared=self.places.shared())
         self.forget([s for s, place in zip(specs, places, strict=True) if not place.taken])
         metrics.UPLOADS.labels("taken").inc(sum(place.taken for place in places))
         return places
@@ -175,7 +175,7 @@ class Intake:
         """
         (place,) = self.submit([spec])
         if not place.taken:
-            raise self.places.full()
+            raise self.places.full(place)
 
     def forget(self, specs: Sequence[JobSpec]) -> None:
         """Remove stored pictures that were not queued, as far as Redis and the store allow.

@@ -1,12 +1,13 @@
 """Whether the queue takes more: by the number of jobs that wait, and by how long they will take."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from blurline import metrics
 from blurline.api.vitals import Vitals
 from blurline.errors import QueueFullError
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.jobqueue import JobQueue, Place
 
 RETRY_SHARE = 0.1
 """A caller is told to come back when about this share of the queue has been worked off."""
@@ -21,12 +22,14 @@ class Places:
     Attributes:
         capacity: jobs that may wait.
         most_seconds: that the work ahead may take; 0 if it does not matter.
+        several: whether there is more than one caller, who then share the places.
     """
 
     queue: JobQueue
     vitals: Vitals
     capacity: int
     most_seconds: float
+    several: Callable[[], bool] = lambda: False
 
     def now(self) -> int:
         """How many jobs may wait at this moment: none more if those before take too long.
@@ -36,18 +39,36 @@ class Places:
         """
         return 0 if self._too_long() else self.capacity
 
-    def check(self) -> None:
-        """Return if the queue takes another job, so that nothing is stored in vain.
+    def shared(self) -> int | None:
+        """How many places callers share: those that are worked off in time; None with one caller.
+
+        Raises:
+            QueueUnavailableError: Redis is away.
+        """
+        if not self.several():
+            return None
+        each = self.vitals.seconds_each() if self.most_seconds else None
+        return self.capacity if not each else min(self.capacity, int(self.most_seconds / each))
+
+    def check(self, owner: str | None) -> None:
+        """Return if the queue takes another job of that caller, so that nothing is stored in vain.
 
         Raises:
             QueueFullError: it does not.
             QueueUnavailableError: Redis is away.
         """
-        if self.queue.depth() >= self.now():
-            raise self.full()
+        place = self.queue.room(owner, self.now(), self.shared())
+        if not place.taken:
+            raise self.full(place)
 
-    def full(self) -> QueueFullError:
-        """What a caller is told, by what the queue lacks; it is counted too."""
+    def full(self, place: Place) -> QueueFullError:
+        """What a caller is told who got no place, by what the queue lacks; it is counted too."""
+        if place is Place.SHARE:
+            metrics.UPLOADS.labels("share").inc()
+            return QueueFullError(
+                "you hold your share of the queue's places; try again later",
+                retry_after=self._retry_after(),
+            )
         too_long = self._too_long()
         if too_long:
             metrics.UPLOADS.labels("late").inc()

@@ -74,7 +74,7 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
     originals, capacity = open_vault(settings, store), settings.max_queue_size
     reports = Reports(originals, records, queue)
     vitals = Vitals(store, queue, stats, presence, pipelines, capacity)
-    places = Places(queue, vitals, capacity, settings.max_queue_seconds)
+    places = Places(queue, vitals, capacity, settings.max_queue_seconds, lambda: admission.several)
     masters = load_master_keys(settings.master_key_file, settings.data_dir)
     identity = Identity(masters.derived(b"identity"), settings.content_identity)
     earlier = Earlier(Claims(redis, settings), places, records, settings.keep_results_days)

@@ -54,6 +54,7 @@ class Vitals:
         self._process = psutil.Process()
         self._models: tuple[float, frozenset[str] | None] = (-MODELS_SECONDS, None)
         self._prediction: tuple[float, float | None] = (-PREDICTION_SECONDS, None)
+        self._pace: tuple[float, float | None] = (-PREDICTION_SECONDS, None)
 
     def queue(self) -> QueueAnswer:
         """What waits and what runs, and for how long still."""
@@ -77,6 +78,16 @@ class Vitals:
         if time.monotonic() - asked_at >= PREDICTION_SECONDS:
             self._prediction = (time.monotonic(), self.queue().estimated_seconds)
         return self._prediction[1]
+
+    def seconds_each(self) -> float | None:
+        """How much longer the work ahead takes for each job, at most a second old; None while
+        nobody knows."""
+        asked_at, _ = self._pace
+        if time.monotonic() - asked_at >= PREDICTION_SECONDS:
+            threads = sum(worker.threads for worker in self._presence.alive())
+            each = self._stats.pace() if threads else None
+            self._pace = (time.monotonic(), each / threads if each else None)
+        return self._pace[1]
 
     def stats(self) -> StatsAnswer:
         """The service in figures."""

@@ -13,8 +13,9 @@ from redis import Redis
 from blurline.errors import QueueUnavailableError
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import answering
-from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, STATUS
+from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, STATUS, Place
 from blurline.queue.queuedjob import rq_queue, status_of
+from blurline.queue.shares import ROOM, Shares
 from blurline.settings import Settings
 from blurline.storage.masterkeys import signet_of
 from blurline.storage.signet import TAG_LENGTH
@@ -24,17 +25,19 @@ ID_LENGTH = 36
 TRIES = 3
 
 # What is held is a job's id, what was sent, and the tag. A job that was given up holds nothing.
-CLAIM_SCRIPT = """
+CLAIM_SCRIPT = f"""{ROOM}
+local places, shared, share = tonumber(ARGV[6]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local held = redis.call('GET', KEYS[1])
 if held then
     local id = string.sub(held, 1, 36)
     if id ~= ARGV[5] and redis.call('EXISTS', ARGV[4] .. id) == 0 then
-        return {held, redis.call('HGET', ARGV[3] .. id, 'status') or ''}
+        return {{held, redis.call('HGET', ARGV[3] .. id, 'status') or ''}}
     end
 end
-if redis.call('LLEN', KEYS[2]) >= tonumber(ARGV[6]) then return {} end
+local answer = room(KEYS[2], ARGV[7], places, shared, share, ARGV[3])
+if answer ~= 'queued' then return {{'', answer}} end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-return {ARGV[1]}
+return {{ARGV[1]}}
 """
 
 
@@ -75,31 +78,43 @@ class Claims:
         self._place = f"{PREFIX}{settings.queue_name}:"
         self._seconds = settings.idempotency_ttl
         self._signet = signet_of(settings, b"claim")
+        self._shares = Shares(settings)
         self._claim = redis.register_script(CLAIM_SCRIPT)
 
     @answering()
-    def claim(self, mark: Mark, job_id: str, places: int, instead_of: str = "") -> Claim | None:
+    def claim(
+        self,
+        mark: Mark,
+        job_id: str,
+        places: int,
+        instead_of: str = "",
+        owner: str | None = None,
+        shared: int | None = None,
+    ) -> Claim | Place:
         """The id that this upload goes under: that of an earlier one, or else `job_id`.
 
         Args:
             places: jobs that may wait; with as many or more nothing new is claimed.
             instead_of: an earlier job that counts no more.
+            owner: id of the caller, who gets no more of the `shared` places than its share; None
+                where callers do not share.
 
         Returns:
-            None if the upload is a new one and the queue has no place.
+            `FULL` or `SHARE` if the upload is a new one and there is no place for it.
         """
         mine = job_id + mark.content
         sealed = mine + self._signet.tag(mark.name, mine.encode())
+        bounds = [places, self._shares.list_of(owner), *self._shares.bounds(shared)]
         over: str | bytes = instead_of
         for _ in range(TRIES):
             answer = self._claim(
                 keys=[self._place + mark.name, self._queue],
-                args=[sealed, self._seconds, JOB_PREFIX, GONE_PREFIX, over, places],
+                args=[sealed, self._seconds, JOB_PREFIX, GONE_PREFIX, over, *bounds],
             )
-            if not answer:
-                return None
             if len(answer) == 1:
                 return Claim(job_id, fresh=True)
+            if not answer[0]:
+                return Place(answer[1].decode())
             held, status = answer[0], status_of(answer[1])
             content, tag = held[:-TAG_LENGTH], held[-TAG_LENGTH:].decode(errors="replace")
             if self._signet.holds(tag, mark.name, content):

@@ -20,6 +20,7 @@ from blurline.jobs.job import JobSpec, JobStatus
 from blurline.queue.connection import answering
 from blurline.queue.outbox import open_outbox
 from blurline.queue.queuedjob import RETRY_SECONDS, TASK, rq_queue, status_of
+from blurline.queue.shares import HELD_SECONDS, ROOM, Shares
 from blurline.settings import Settings
 from blurline.storage.masterkeys import signet_of
 from blurline.storage.signet import Signet
@@ -45,27 +46,38 @@ GONE_SECONDS = 3600
 
 # All of them at one moment, so that callers at once can neither overfill the queue nor queue a job
 # twice. Before each job's fields stands how many words they are.
-SUBMIT_SCRIPT = """
+SUBMIT_SCRIPT = f"""{ROOM}
 redis.call('SADD', KEYS[2], KEYS[1])
-local places = tonumber(ARGV[1])
-local answers, at = {}, 4
+local jobs, gone, seconds = unpack(ARGV, 1, 3)
+local places, shared, share = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local answers, at = {{}}, 7
 while at <= #ARGV do
-    local id, words = ARGV[at], tonumber(ARGV[at + 1])
-    local key = ARGV[2] .. id
+    local id, mine, words = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+    local key = jobs .. id
     if redis.call('EXISTS', key) == 1 then
         table.insert(answers, 'known')
-    elseif redis.call('EXISTS', ARGV[3] .. id) == 1 then
+    elseif redis.call('EXISTS', gone .. id) == 1 then
         table.insert(answers, 'gone')
-    elseif places >= 0 and redis.call('LLEN', KEYS[1]) >= places then
-        table.insert(answers, 'full')
     else
-        redis.call('HSET', key, unpack(ARGV, at + 2, at + 1 + words))
-        redis.call('RPUSH', KEYS[1], id)
-        table.insert(answers, 'queued')
+        local answer = room(KEYS[1], mine, places, shared, share, jobs)
+        if answer == 'queued' then
+            redis.call('HSET', key, unpack(ARGV, at + 3, at + 2 + words))
+            redis.call('RPUSH', KEYS[1], id)
+            if mine ~= '' then
+                redis.call('RPUSH', mine, id)
+                redis.call('EXPIRE', mine, seconds)
+            end
+        end
+        table.insert(answers, answer)
     end
-    at = at + 2 + words
+    at = at + 3 + words
 end
 return answers
+"""
+
+ROOM_SCRIPT = f"""{ROOM}
+local places, shared, share = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+return room(KEYS[1], ARGV[2], places, shared, share, ARGV[1])
 """
 
 GIVE_UP_SCRIPT = """
@@ -81,12 +93,14 @@ return free
 
 
 class Place(StrEnum):
-    """What became of a job that was to be queued. `KNOWN`: it was queued before. `GONE`: it was
-    given up, and its picture may be removed already."""
+    """What became of a job that was to be queued. `KNOWN`: it was queued before. `SHARE`: its
+    caller holds all the places that it may. `GONE`: it was given up, and its picture may be removed
+    already."""
 
     QUEUED = "queued"
     KNOWN = "known"
     FULL = "full"
+    SHARE = "share"
     GONE = "gone"
 
     @property
@@ -135,26 +149,44 @@ class JobQueue:
         self._queue = rq_queue(redis, settings)
         self._outbox = open_outbox(redis, settings)
         self._owners = signet_of(settings, b"owner")
+        self._shares = Shares(settings)
         self._submit = redis.register_script(SUBMIT_SCRIPT)
+        self._room = redis.register_script(ROOM_SCRIPT)
         self._give_up = redis.register_script(GIVE_UP_SCRIPT)
 
     @answering()
-    def submit(self, specs: Sequence[JobSpec], *, accepted: bool = False) -> list[Place]:
+    def submit(
+        self, specs: Sequence[JobSpec], *, accepted: bool = False, shared: int | None = None
+    ) -> list[Place]:
         """Put the jobs at the end of the queue, unless Redis knows them, at one moment.
 
         Args:
             accepted: they were taken in before, so they get a place even in a full queue.
+            shared: places that callers share; None where they do not.
 
         Returns:
-            What became of each. Those for which `max_queue_size` left no place are not queued.
+            What became of each. Those for which `max_queue_size`, or their caller's share, left no
+            place are not queued.
         """
         places = -1 if accepted else self._settings.max_queue_size
-        words: list[Any] = [places, JOB_PREFIX, GONE_PREFIX]
+        bounds = self._shares.bounds(None if accepted else shared)
+        words: list[Any] = [JOB_PREFIX, GONE_PREFIX, HELD_SECONDS, places, *bounds]
         for spec in specs:
             fields = [word for pair in self._fields(spec).items() for word in pair]
-            words += [spec.job_id, len(fields), *fields]
+            words += [spec.job_id, self._shares.list_of(spec.owner), len(fields), *fields]
         keys = [self._queue.key, Queue.redis_queues_keys]
         return [Place(word.decode()) for word in self._submit(keys=keys, args=words)]
+
+    @answering()
+    def room(self, owner: str | None, places: int, shared: int | None) -> Place:
+        """`QUEUED` if there is a place for a job of that caller at this moment, or why not.
+
+        Args:
+            places: jobs that may wait.
+            shared: places that callers share; None where they do not.
+        """
+        words = [JOB_PREFIX, self._shares.list_of(owner), places, *self._shares.bounds(shared)]
+        return Place(self._room(keys=[self._queue.key], args=words).decode())
 
     @answering()
     def give_up(self, job_ids: Iterable[str]) -> list[str]:
@@ -182,6 +214,8 @@ class JobQueue:
         """
         key = Job.key_for(job_id)
         known = bool(self.redis.exists(key))
+        owner, _ = _owner(self._owners, job_id, self.redis.hget(key, "meta"))  # type: ignore[arg-type]
+        self._shares.forget(self.redis, owner, job_id)
         self._outbox.remove(job_id)
         pipeline = self.redis.pipeline()
         pipeline.lrem(self._queue.key, 0, job_id)

@@ -111,6 +111,7 @@ async def _take_many(
         files = files_of(form, "files")
         if len(files) > most:
             raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
+        await run_in_threadpool(service.guard.count, caller, len(files))
         choice = await run_in_threadpool(_choose, service, form, "files", caller)
         digests = await _digests(files, desk.spool) if key else []
         place = await run_in_threadpool(service.batches.place, digests, choice, key)
