@@ -26,7 +26,7 @@ LOCK_SECONDS = 3600
 ACTOR = "sweeper"
 
 SHARD_KEY, REST_KEY = "blurline:leftovers:shard", "blurline:leftovers:rest"
-REST_FACTOR = 300
+REST_FACTOR = 100
 """Between two looks for leftovers lies so many times what one takes."""
 
 log = logging.getLogger(__name__)
