@@ -92,4 +92,9 @@ def test_prometheus_scrapes_the_ports_that_are_served() -> None:
         assert scraped[f"blurline-{target}"]["names"] == [target]
         assert scraped[f"blurline-{target}"]["port"] == int(port)
         assert "monitoring" in compose()["services"][target]["networks"]
-    assert image_environment("worker")["WORKER_METRICS_PORT"] == instructions("worker", "EXPOSE")[0]
+    for target in ("worker", "worker-gpu"):
+        environment = image_environment(target)
+        assert environment["WORKER_METRICS_PORT"] == instructions(target, "EXPOSE")[0]
+        # By itself a worker shows them to its own machine alone.
+        assert environment["WORKER_METRICS_HOST"] == "0.0.0.0"  # noqa: S104
+        assert compose()["services"][target]["environment"]["WORKER_METRICS_HOST"] == "0.0.0.0"  # noqa: S104

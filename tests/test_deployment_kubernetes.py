@@ -304,6 +304,11 @@ def test_nobody_reaches_the_metadata_of_the_nodes() -> None:
         assert {"169.254.0.0/16", "fd00:ec2::/32"} & set(block["except"])
 
 
+def test_the_metrics_of_workers_are_served_where_prometheus_comes_in() -> None:
+    environment = {entry["name"]: entry.get("value") for entry in container("worker")["env"]}
+    assert environment["WORKER_METRICS_HOST"] == "0.0.0.0"  # noqa: S104
+
+
 def test_services_and_monitors_select_pods() -> None:
     labels = {name: pod["metadata"]["labels"] for name, pod in pods().items()}
     services = {name: one for (kind, name), one in resources().items() if kind == "Service"}
