@@ -89,10 +89,11 @@ def evaluate(
         Literal["svg", "png"], typer.Option("--format", help="Of the plots.")
     ] = "svg",
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first pictures of each set.")
+        int | None, typer.Option(metavar="N", min=1, help="Only the first pictures of each set.")
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Pictures at a time. CPU times are told for 1 only.")
+        int,
+        typer.Option(metavar="N", min=1, help="Pictures at a time. CPU times are told for 1 only."),
     ] = 1,
 ) -> None:
     """Measure what the blur stage finds in labelled pictures, and what it costs.

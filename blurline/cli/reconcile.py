@@ -23,10 +23,12 @@ def reconcile(
     ] = False,
     older_than: Annotated[
         float,
-        typer.Option(min=0, help="Seconds that an upload may be under way before it is lost."),
+        typer.Option(
+            metavar="N", min=0, help="Seconds that an upload may be under way before it is lost."
+        ),
     ] = 60,
     newer_than: Annotated[
-        float, typer.Option(min=0, help="Days after which a job is not run any more.")
+        float, typer.Option(metavar="N", min=0, help="Days after which a job is not run any more.")
     ] = NEWER_THAN / timedelta(days=1),
     data_dir: Annotated[Path | None, typer.Option(help="Data folder of the service.")] = None,
 ) -> None:

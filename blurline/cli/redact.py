@@ -103,7 +103,8 @@ def redact(
         typer.Option("--force", help="Write over files that are no results of blurline, too."),
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Pictures at a time. Default: two a core.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Pictures at a time. Default: two a core."),
     ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Name the files that are left out, and why.")

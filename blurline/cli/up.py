@@ -17,7 +17,9 @@ def up(
     port: Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.")] = None,
     host: Annotated[str | None, typer.Option(help="Address that the API listens on.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for queue and pictures.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Worker processes.")
+    ] = None,
 ) -> None:
     """Run the whole service in the foreground: queue, API and workers, until Ctrl+C.
 
