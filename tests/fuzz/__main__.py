@@ -44,6 +44,8 @@ SETTINGS = {
     "RESULT_TTL": "60",
     "FAILURE_TTL": "60",
     "IDEMPOTENCY_TTL": "60",
+    # Well below what counts as slow.
+    "BLUR_WAIT": "20",
     "LOG_LEVEL": "error",
 }
 
