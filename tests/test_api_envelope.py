@@ -7,16 +7,16 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
 
 from blurline.errors import SettingsError
+from blurline.jobs.job import completed
+from blurline.jobs.records import open_records
 from blurline.settings import load_settings
-from blurline.storage import keys
 from blurline.storage.objects import open_store
-from tests.parts import Start, refusal
+from tests.parts import Start, job_spec, refusal
 
 PAGE = "https://photos.example.org"
 MARK = "planted-words"
@@ -33,10 +33,11 @@ def broken(idle_client: Start, tmp_path: Path) -> Callable[..., tuple[httpx.Clie
     """A client, and a path at which the service meets what it can't have expected."""
 
     def start(**settings: Any) -> tuple[httpx.Client, str]:
-        client, job_id = idle_client(**settings), str(uuid4())
-        store = open_store(load_settings(data_dir=tmp_path))
-        store.put(keys.record(job_id), f'{{"job_id": "{MARK}"}}'.encode(), "application/json")
-        return client, f"/status/{job_id}"
+        client, spec = idle_client(**settings), job_spec()
+        stored = load_settings(data_dir=tmp_path)
+        records = open_records(stored, open_store(stored))
+        assert records.commit(completed(spec, {"processing_time": MARK}, 0.0))
+        return client, f"/status/{spec.job_id}"
 
     return start
 
