@@ -362,6 +362,7 @@ def test_originals_are_in_memory_a_few_at_a_time(
     assert int(answer.headers["Retry-After"]) > 0
     for caller in held:
         caller.close()
+    monkeypatch.setattr(download, "PLACE_SECONDS", PATIENCE)
     with ThreadPoolExecutor(4) as pool:
         assert {a.status_code for a in pool.map(lambda _: house.get(path, "eve"), range(4))} == {
             200
