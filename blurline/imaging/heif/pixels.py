@@ -27,9 +27,9 @@ _USUAL = (0.299, 0.114)
 _GREEN_ORANGE, _UNKNOWN = 8, 2
 _NOT_KNOWN = range(11, 18)
 
-_SLICED_PIXELS = 1 << 30
+_SLICED_PIXELS = 1 << 31
 """Slices of a tile times pixels of all tiles: a few bytes may make a slice of a whole tile, and one
-slice may lie on the other."""
+slice may lie on the other. Some cameras code 33 megapixels in dozens of slices."""
 
 _ROWS = 256
 """That are made RGB at a time."""
