@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from blurline.audit import AuditTrail
-from blurline.imaging.kind import Kind
+from blurline.imaging.kind import Kind, OutputFormat
 from blurline.jobs.job import GIVEN_UP, JobError, JobSpec, completed, failed
 from blurline.jobs.leftovers import MONTH, Leftovers
 from blurline.jobs.records import Batch, Records
@@ -20,7 +20,9 @@ from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue, Place
 from blurline.queue.reconciler import SHARDS
 from blurline.queue.upkeep import REST_KEY, SHARD_KEY, Upkeep, open_leftovers, open_sweeper
+from blurline.redaction.styles import Style
 from blurline.settings import load_settings
+from blurline.stages.frame import Options
 from blurline.storage import keys
 from blurline.storage.marks import MOST_BYTES
 from blurline.storage.objects import open_store
@@ -219,6 +221,22 @@ def test_results_of_tries_that_others_were_faster_than_go(house: House) -> None:
         keys.processed(slotless.job_id, slotless.kind),
         keys.certificate(slotless.job_id),
     }
+
+
+@pytest.mark.parametrize("output", OutputFormat)
+@pytest.mark.parametrize("kind", [Kind.HEIC, Kind.GIF, Kind.PNG])
+def test_a_result_stays_whatever_kind_it_has(
+    folder: House, kind: Kind, output: OutputFormat
+) -> None:
+    options = Options(("face",), Style.SOLID, output_format=output)
+    spec = job_spec(kind=kind, options=options)
+    folder.accept(spec)
+    own = keys.processed(spec.job_id, spec.written, "5107")
+    folder.store.put(own, b"redacted", TEXT)
+    folder.store.put(keys.processed(spec.job_id, spec.written, "1234"), b"redacted", TEXT)
+    folder.records.commit(completed(spec, {}, time.time(), slot="5107"))
+    assert folder.look() == 1
+    assert own in folder.names()
 
 
 # By the workers

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from blurline.imaging import ifd, profile, screen
+from blurline.imaging import ifd, profile
 from blurline.imaging.colours import code_points
 from blurline.imaging.exif import ORIENTATION_TAG, orientation_of, read_exif
 from blurline.imaging.heif.picture import read_picture
@@ -166,6 +166,8 @@ def _sources(data: bytes, kind: Kind) -> tuple[object, Image.Exif]:
 
 def _screen(data: bytes, kind: Kind) -> bytes | None:
     """A profile of what the file says of its colours by numbers."""
+    from blurline.imaging import screen  # it computes by numpy, and the API knows policies without
+
     if points := code_points(data, kind):
         return screen.profile_of(points)
     if kind is not Kind.PNG or chunk_of_png(data, b"sRGB"):

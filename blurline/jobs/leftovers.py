@@ -114,7 +114,7 @@ class Leftovers:
             return []
         own = [keys.data_key(job_id), keys.original(job_id, record.kind)]
         if record.error is None:
-            own.append(keys.processed(job_id, record.kind, record.slot))
+            own.append(keys.processed(job_id, record.written, record.slot))
             own.append(keys.certificate(job_id, record.slot))
         return [name for name in names if name not in own]
 
