@@ -113,13 +113,12 @@ class Place(StrEnum):
 class JobState:
     """Where a job is, since when in seconds since the epoch, and whose it is.
 
-    `sure`: the owner is as this service has written it, and not put there by somebody else.
+    `owner` is None where nobody has it, and where somebody else has put it there: ask the order.
     """
 
     status: JobStatus
     updated_at: float
     owner: str | None = None
-    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +213,7 @@ class JobQueue:
         """
         key = Job.key_for(job_id)
         known = bool(self.redis.exists(key))
-        owner, _ = _owner(self._owners, job_id, self.redis.hget(key, "meta"))  # type: ignore[arg-type]
+        owner = _owner(self._owners, job_id, self.redis.hget(key, "meta"))  # type: ignore[arg-type]
         self._shares.forget(self.redis, owner, job_id)
         self._outbox.remove(job_id)
         pipeline = self.redis.pipeline()
@@ -302,21 +301,18 @@ class JobQueue:
             return None
         known = STATUS[found]
         since = {JobStatus.SUBMITTED: enqueued, JobStatus.PROCESSING: started}.get(known, ended)
-        owner, sure = _owner(self._owners, job_id, meta)
-        return JobState(known, _seconds(since or enqueued), owner, sure)
+        owner = _owner(self._owners, job_id, meta)
+        return JobState(known, _seconds(since or enqueued), owner)
 
 
-def _owner(owners: Signet, job_id: str, meta: bytes | None) -> tuple[str | None, bool]:
-    """Whose the job is by rq's field, and whether that is sure; without a field it is nobody's."""
-    if not meta:
-        return None, True
+def _owner(owners: Signet, job_id: str, meta: bytes | None) -> str | None:
+    """Whose the job is by rq's field, if this service has written it."""
     try:
-        told = json.loads(meta)
+        told = json.loads(meta or b"{}")
         owner, tag = str(told["owner"]), str(told["tag"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None, False
-    sure = owners.holds(tag, job_id, owner.encode())
-    return (owner if sure else None), sure
+        return None
+    return owner if owners.holds(tag, job_id, owner.encode()) else None
 
 
 def _seconds(timestamp: bytes | None) -> float:
