@@ -269,6 +269,26 @@ def test_what_can_not_be_read_or_written_fails_alone(
     assert end.redacted == {"a.jpg", "b.png"}
 
 
+class Failing(NothingToBlur):
+    """A fault of ours, or of a library, that one picture brings out."""
+
+    def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
+        if frame.size == (40, 30):
+            raise RuntimeError("what a library says may hold content")
+        return super().run(frame, options, detectors)
+
+
+def test_a_fault_of_ours_in_one_picture_does_not_end_the_work_on_others(
+    run: Run, source: Path, target: Path
+) -> None:
+    end = run(source, target, stage=Failing)
+
+    assert (end.status, end.failed) == (1, {"b.png": "internal_error"})
+    assert end.redacted == {"a.jpg", "sub/a.jpg"}
+    assert not (target / "b.png").exists()
+    assert "library" not in end.err
+
+
 def test_ctrl_c_finishes_what_is_under_way_and_the_rest_is_done_next_time(
     run: Run, source: Path, target: Path, small_jpeg: bytes
 ) -> None:

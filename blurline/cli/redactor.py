@@ -99,6 +99,9 @@ class Redactor:
         except OSError as error:
             said = error.strerror or "the file could not be used"
             return Outcome(task, State.FAILED, failure(path, "file_error", said))
+        except Exception as error:  # one picture must not end the work on all others
+            said = f"the picture could not be treated ({type(error).__name__})"
+            return Outcome(task, State.FAILED, failure(path, BlurlineError.code, said))
         line = {
             "file": str(path),
             "result": str(task.result),
