@@ -34,6 +34,24 @@ def clip(boxes: Boxes, width: int, height: int) -> Boxes:
     return np.asarray(np.clip(boxes, 0, most), dtype=np.float32)
 
 
+def turned_back(boxes: Boxes, turns: int, width: int, height: int) -> Boxes:
+    """Boxes of a picture that `numpy.rot90` turned so often, as boxes of the picture before.
+
+    That is of `width` by `height` pixels.
+
+    >>> turned_back(np.array([[1, 2, 3, 6]], np.float32), 1, 20, 10).tolist()
+    [[14.0, 1.0, 18.0, 3.0]]
+    """
+    left, top, right, bottom = boxes.T
+    corners = {
+        0: (left, top, right, bottom),
+        1: (width - bottom, left, width - top, right),
+        2: (width - right, height - bottom, width - left, height - top),
+        3: (top, height - right, bottom, height - left),
+    }
+    return np.stack(corners[turns % 4], axis=1).astype(np.float32)
+
+
 def area(boxes: Boxes) -> NDArray[np.float32]:
     """Area of each box in square pixels, shape (n,); 0 for one turned inside out."""
     sides = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)

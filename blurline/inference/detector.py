@@ -1,6 +1,6 @@
 """A network as the stages see it: pixels in, detections out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from blurline import metrics
 from blurline.errors import TooManyRegionsError
-from blurline.geometry import clip
+from blurline.geometry import clip, turned_back
 from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Engine
 from blurline.inference.heads import Candidates, Head, joined
@@ -100,8 +100,20 @@ class Detector:
             found = self._infer(network_input, threshold)
             found = found.suppressed(self.iou_threshold)
             return replace(found, boxes=placement.to_picture(found.boxes))
+        parts: list[Candidates] = []
+        for part in self._parts(pixels, threshold, scan, reduction):
+            parts.append(part)
+            if sum(len(one.scores) for one in parts) > MOST_CANDIDATES:
+                raise TooManyRegionsError("the picture shows too many things to tell them apart")
+        if len(parts) == 1:
+            return parts[0].suppressed(self.iou_threshold)
+        return joined(parts).suppressed(self.iou_threshold).without_parts()
+
+    def _parts(
+        self, pixels: Pixels, threshold: float, scan: Scan, reduction: int
+    ) -> Iterator[Candidates]:
+        """What each tile shows of each pass, over the picture and its turned copies."""
         height, width = pixels.shape[:2]
-        parts = []
         for pass_width, pass_height in scan.pass_sizes(width * reduction, height * reduction):
             fitted = scaled(pixels, pass_width, pass_height)
             scale = np.array([width / pass_width, height / pass_height] * 2, np.float32)
@@ -109,12 +121,11 @@ class Detector:
                 network_input, pad_left, pad_top = pad(fitted[top:bottom, left:right])
                 found = self._infer(network_input, threshold)
                 corner = np.array([left - pad_left, top - pad_top] * 2, np.float32)
-                parts.append(replace(found, boxes=(found.boxes + corner) * scale))
-            if sum(len(part.scores) for part in parts) > MOST_CANDIDATES:
-                raise TooManyRegionsError("the picture shows too many things to tell them apart")
-        if len(parts) == 1:
-            return parts[0].suppressed(self.iou_threshold)
-        return joined(parts).suppressed(self.iou_threshold).without_parts()
+                yield replace(found, boxes=(found.boxes + corner) * scale)
+        for turns in (1, 2, 3) if scan.turned else ():
+            turned = np.ascontiguousarray(np.rot90(pixels, turns))
+            for part in self._parts(turned, threshold, scan.turned or scan, reduction):
+                yield replace(part, boxes=turned_back(part.boxes, turns, width, height))
 
     def _infer(self, network_input: Pixels, threshold: float) -> Candidates:
         height, width = network_input.shape[:2]

@@ -28,6 +28,8 @@ class Scan:
         overlap: what neighbouring tiles share, so that an object up to this size is whole in one.
         enlarge: the largest factor by which a picture is enlarged. A pass that this makes equal to
             an earlier one is left out.
+        turned: the passes over copies of the picture that are turned by a quarter, a half and three
+            quarters, for what lies on its side; None for no such copies.
     """
 
     sides: tuple[int, ...]
@@ -35,6 +37,7 @@ class Scan:
     tile: int = 1280
     overlap: int = 128
     enlarge: float = 8.0
+    turned: "Scan | None" = None
 
     def pass_sizes(self, width: int, height: int) -> Iterator[tuple[int, int]]:
         """Width and height of the scaled picture for each pass, without repetitions.

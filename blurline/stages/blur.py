@@ -13,7 +13,7 @@ from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Level, Target
 
 if TYPE_CHECKING:
-    from blurline.inference.detector import Detectors
+    from blurline.inference.detector import Detection, Detectors
     from blurline.stages.regions import Found
 
 MOST_REGIONS = 50_000
@@ -71,7 +71,9 @@ class Blur:
     def find(self, frame: Frame, options: Options, detectors: "Detectors") -> "tuple[Found, ...]":
         """What the networks see of the targets asked for, but for what the zones leave alone.
 
-        They see the picture as bright as a viewer can make it: see `stretched`.
+        They see the picture as bright as a viewer can make it: see `stretched`. Of one that goes
+        all the way round they look across its edges as well; boxes of what lies there reach beyond
+        the picture.
 
         Raises:
             OptionError: there is no target.
@@ -80,16 +82,18 @@ class Blur:
         """
         from blurline.imaging.levels import stretched
         from blurline.stages.regions import Found, ignored
+        from blurline.stages.seam import across_seam
 
         wanted = {name: self.targets[name] for name in options.targets}
         levels = {name: _level(name, target, options) for name, target in wanted.items()}
         shown = stretched(frame.pixels)
-        seen = {
-            (model, scan): detectors[model].detect(
-                shown, threshold, scan, reduction=frame.reduction
-            )
-            for (model, scan), threshold in self._looks(options, detectors).items()
-        }
+        seen: dict[tuple[str, Scan], list[Detection]] = {}
+        for (model, scan), threshold in self._looks(options, detectors).items():
+            detector = detectors[model]
+            found_whole = detector.detect(shown, threshold, scan, reduction=frame.reduction)
+            seen[model, scan] = [*found_whole]
+            if frame.wraps:
+                seen[model, scan] += across_seam(frame, shown, detector, threshold, scan)
         found = [
             Found(name, detection, levels[name].margin)
             for name, target in wanted.items()

@@ -84,12 +84,14 @@ class Frame:
         redactions: what was made unreadable.
         detections: what else was found.
         reduction: 1, or 2 where the pixels are the means of two by two.
+        wraps: the picture goes all the way round, so that its left edge meets its right one.
     """
 
     pixels: "Pixels"
     redactions: tuple[Redaction, ...] | None = None
     detections: "tuple[Detection, ...] | None" = None
     reduction: int = 1
+    wraps: bool = False
 
     @property
     def size(self) -> tuple[int, int]:

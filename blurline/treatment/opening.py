@@ -5,6 +5,7 @@ from contextlib import suppress
 from blurline.errors import BlurlineError
 from blurline.imaging.decode import HALF, decode
 from blurline.imaging.header import Header
+from blurline.imaging.panorama import panorama_of
 from blurline.inference.detector import Detectors
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Pipeline
@@ -26,5 +27,21 @@ def open_frame(
         # What a stage lacks it says when it runs.
         with suppress(BlurlineError):
             if HALF * pipeline.finest_scale(*header.upright_size, options, detectors) <= 1:
-                return Frame(decode(data, header, reduction=HALF), reduction=HALF)
-    return Frame(decode(data, header))
+                half = decode(data, header, reduction=HALF)
+                return Frame(half, reduction=HALF, wraps=_wraps(data, header))
+    return whole_frame(data, header)
+
+
+def whole_frame(data: bytes, header: Header) -> Frame:
+    """All pixels of the picture in `data`.
+
+    Raises:
+        PictureError: the file can't be read as a picture.
+    """
+    return Frame(decode(data, header), wraps=_wraps(data, header))
+
+
+def _wraps(data: bytes, header: Header) -> bool:
+    """Whether the upright picture's left edge meets its right one."""
+    panorama = panorama_of(data, header.kind)
+    return panorama is not None and panorama.wraps_around and header.orientation < 5

@@ -17,7 +17,7 @@ from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, OnFailure, Options, Redaction
 from blurline.stages.pipeline import Pipeline
 from blurline.stages.regions import apply
-from blurline.treatment.opening import open_frame
+from blurline.treatment.opening import open_frame, whole_frame
 from blurline.treatment.second_look import SecondLook, shows_redactions, uncovered
 from blurline.treatment.writing import Way, write
 
@@ -81,7 +81,7 @@ class Treatment:
         watch = Stopwatch()
         header = read_header(data, self.limits)
         frame = (
-            Frame(decode(data, header))
+            whole_frame(data, header)
             if whole
             else open_frame(data, header, pipeline, options, self.detectors)
         )
@@ -153,7 +153,7 @@ class Treatment:
         if not shows_redactions(pixels, treated.frame.pixels, treated.frame.boxes):
             metrics.LEAKS.inc()
             raise LeakSuspectedError("the redacted file does not show its redactions")
-        shown = Frame(pixels, reduction=reduction)
+        shown = replace(treated.frame, pixels=pixels, redactions=None, detections=None)
         return tuple(
             found
             for blur in blurs
