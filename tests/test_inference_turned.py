@@ -55,6 +55,18 @@ def test_a_face_that_several_copies_show_is_one(photo: Pixels, faces: Detector) 
     assert len(sure(faces.detect(photo, 0.3, TURNED), 0.3)) == 2
 
 
+def test_turned_copies_have_to_be_surer(photo: Pixels, faces: Detector) -> None:
+    lying = np.ascontiguousarray(np.rot90(photo))
+    easy, strict = (
+        faces.detect(lying, 0.3, Scan((640,), turned=Scan((640,), doubt=doubt)))
+        for doubt in (1.0, 2.0)
+    )
+    assert strict[0].box == easy[0].box
+    assert strict[0].confidence == pytest.approx(easy[0].confidence ** 2)
+    assert len(strict) <= len(easy)
+    assert min(one.confidence for one in strict) >= 0.3
+
+
 def test_of_a_reduced_picture_copies_are_looked_at_as_of_the_whole(
     photo: Pixels, faces: Detector
 ) -> None:

@@ -122,10 +122,14 @@ class Detector:
                 found = self._infer(network_input, threshold)
                 corner = np.array([left - pad_left, top - pad_top] * 2, np.float32)
                 yield replace(found, boxes=(found.boxes + corner) * scale)
-        for turns in (1, 2, 3) if scan.turned else ():
+        if scan.turned is None:
+            return
+        doubt = scan.turned.doubt
+        for turns in (1, 2, 3):
             turned = np.ascontiguousarray(np.rot90(pixels, turns))
-            for part in self._parts(turned, threshold, scan.turned or scan, reduction):
-                yield replace(part, boxes=turned_back(part.boxes, turns, width, height))
+            for part in self._parts(turned, threshold ** (1 / doubt), scan.turned, reduction):
+                boxes = turned_back(part.boxes, turns, width, height)
+                yield replace(part, boxes=boxes, scores=part.scores**doubt)
 
     def _infer(self, network_input: Pixels, threshold: float) -> Candidates:
         height, width = network_input.shape[:2]

@@ -30,6 +30,8 @@ class Scan:
             an earlier one is left out.
         turned: the passes over copies of the picture that are turned by a quarter, a half and three
             quarters, for what lies on its side; None for no such copies.
+        doubt: confidences of these passes are raised to this power, at least 1, so that what only
+            they show has to be surer.
     """
 
     sides: tuple[int, ...]
@@ -38,6 +40,7 @@ class Scan:
     overlap: int = 128
     enlarge: float = 8.0
     turned: "Scan | None" = None
+    doubt: float = 1.0
 
     def pass_sizes(self, width: int, height: int) -> Iterator[tuple[int, int]]:
         """Width and height of the scaled picture for each pass, without repetitions.
