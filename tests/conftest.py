@@ -33,6 +33,7 @@ LONGEST = (
     "test_faults",
     "test_cli_demo",
     "test_cli_evaluate",
+    "test_cli_folders",
     "test_cli_redact",
     "test_cli_up",
     "test_leaks_in_logs",
