@@ -22,7 +22,7 @@ from blurline.queue.jobqueue import JobQueue
 from blurline.queue.outbox import Event, open_outbox
 from blurline.queue.queuedjob import RETRY_SECONDS, TASK
 from blurline.settings import Settings
-from tests.parts import NOBODY, job_spec, settings_for
+from tests.parts import NOBODY, job_spec, runner, settings_for
 from tests.plays import Play, begin
 
 MARKED: list[str] = []
@@ -328,6 +328,33 @@ def test_no_webhook_goes_where_redis_says(redis_url: str, tmp_path: Path) -> Non
     redis.zadd(f"{place}:due", dict.fromkeys(planted, 0))
     assert box.take(9) == [(event, 1)]
     assert redis.hkeys(f"{place}:events") == [NOBODY.encode()]
+
+
+def test_an_event_of_an_earlier_version_goes_where_its_order_says(
+    redis_url: str, tmp_path: Path, small_jpeg: bytes
+) -> None:
+    settings, redis = settings_for(redis_url, tmp_path), Redis.from_url(redis_url)
+    jobs = runner(settings)
+    box, place = (
+        open_outbox(redis, settings, jobs.end_of),
+        f"blurline:webhooks:{settings.queue_name}",
+    )
+    told, silent = (
+        job_spec(pipeline="test", targets=(), owner="key-a", callback_url=url)
+        for url in ("https://hook.example.org/", None)
+    )
+    for spec in (told, silent):
+        jobs._processor.originals.put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
+        jobs.run(spec.job_id, retries_left=5, waited=0.0)
+        box.remove(spec.job_id)
+    for name in (told.job_id, silent.job_id, NOBODY, "../" * 9):
+        plain = {"job_id": name, "url": "https://mallory.example.org/", "status": "failed"}
+        redis.hset(f"{place}:events", name, json.dumps({**plain, "finished_at": 1.0}))
+        redis.zadd(f"{place}:due", {name: 0})
+    ((event, number),) = box.take(9)
+    assert (event.job_id, event.url, number) == (told.job_id, told.callback_url, 1)
+    assert (event.status, event.owner) == (JobStatus.COMPLETED, "key-a")
+    assert redis.hlen(f"{place}:events") == 1
 
 
 def test_more_tries_than_a_job_has_are_not_granted(play: Play, small_jpeg: bytes) -> None:

@@ -77,7 +77,8 @@ class Crew:
         self._queue = rq_queue(connect(redis_url), settings)
         self._upkeep = Upkeep(connect(redis_url), sweeper, leftovers)
         self._recovery = Recovery(connect(redis_url), reconciler, settings.queue_name)
-        self._messenger = open_messenger(settings, open_outbox(connect(redis_url), settings))
+        outbox = open_outbox(connect(redis_url), settings, runner.end_of)
+        self._messenger = open_messenger(settings, outbox)
         self._process = psutil.Process()
 
     def run(self) -> None:

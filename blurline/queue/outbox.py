@@ -20,9 +20,11 @@ from zlib import crc32
 from pydantic import TypeAdapter
 from redis import Redis
 
+from blurline.errors import TemporaryError
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.queue.connection import answering
 from blurline.settings import Settings
+from blurline.storage.keys import JOB_ID
 from blurline.storage.masterkeys import signet_of
 from blurline.storage.signet import Signet
 
@@ -212,9 +214,17 @@ class Outbox:
         queue_name: str,
         signet: Signet,
         clock: Callable[[], float] = time.time,
+        told_by_store: Callable[[str], Event | None] = lambda job_id: None,
     ) -> None:
+        """Open the outbox.
+
+        Args:
+            told_by_store: what has to be told of a job's end for all that the store knows. It is
+                asked for events of earlier versions, which anybody could have written.
+        """
         self._signet = signet
         self._clock = clock
+        self._told_by_store = told_by_store
         place = f"blurline:webhooks:{queue_name}"
         names = ("lanes", "events", "tries", "lane", "held", "due")
         self._keys = [f"{place}:{name}" for name in names]
@@ -273,7 +283,10 @@ class Outbox:
         found = iter(self._take(keys=self._keys, args=arguments))
         events = []
         for job_id, content, number, lane in zip(found, found, found, found, strict=True):
-            event = self._opened(job_id, content)
+            try:
+                event = self._opened(job_id, content)
+            except TemporaryError:
+                continue  # it is due again when its lease is over
             if event is None:
                 log.warning("a webhook is forgotten that this service has not written")
                 self.remove(job_id)
@@ -295,20 +308,27 @@ class Outbox:
         self._remove(keys=self._keys, args=[job_id])
 
     def _opened(self, job_id: bytes, content: bytes) -> Event | None:
-        """The event that `add` has written under that id."""
+        """The event that `add` has written under that id, or the store knows of."""
         try:
             name = job_id.decode()
             opened = self._signet.opened(name, content)
-            event = None if opened is None else _EVENT.validate_json(opened)
+            if opened is None:
+                return self._told_by_store(name) if JOB_ID.fullmatch(name) else None
+            event = _EVENT.validate_json(opened)
         except ValueError:  # of the validation too
             return None
-        return event if event is not None and event.job_id == name else None
+        return event if event.job_id == name else None
 
 
-def open_outbox(redis: Redis, settings: Settings) -> Outbox:
-    """The outbox of the queue that the settings name.
+def open_outbox(
+    redis: Redis,
+    settings: Settings,
+    told_by_store: Callable[[str], Event | None] = lambda job_id: None,
+) -> Outbox:
+    """The outbox of the queue that the settings name; `told_by_store` as of `Outbox`.
 
     Raises:
         SettingsError: the file of master keys can't be used.
     """
-    return Outbox(redis, settings.queue_name, signet_of(settings, b"webhook"))
+    signet = signet_of(settings, b"webhook")
+    return Outbox(redis, settings.queue_name, signet, told_by_store=told_by_store)

@@ -3,6 +3,7 @@
 import logging
 import time
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TypeGuard
 
 from blurline import metrics, tracing
@@ -13,11 +14,11 @@ from blurline.errors import (
     TemporaryError,
 )
 from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobSpec, failed
-from blurline.jobs.orders import Order, read_order
+from blurline.jobs.orders import Order, find_order, read_order
 from blurline.jobs.processor import Processed, Processor
 from blurline.jobs.records import Records
 from blurline.log import mention
-from blurline.queue.outbox import Outbox
+from blurline.queue.outbox import Event, Outbox
 from blurline.queue.queuedjob import RETRY_SECONDS
 from blurline.queue.stats import Stats
 from blurline.storage.sealing import OriginalUnreadableError
@@ -124,6 +125,18 @@ class JobRunner:
             log.warning("job %s: failed, and its record could not be written", job_id)
         except OriginalUnreadableError:
             log.warning("job %s: failed, and what was ordered can't be read", job_id)
+
+    def end_of(self, job_id: str) -> Event | None:
+        """What its caller has to be told of the job's end, by its order and its record alone.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        spec, record = find_order(self._processor.originals, job_id), self._records.find(job_id)
+        if spec is None or record is None:
+            return None
+        record = replace(record, owner=spec.owner)
+        return self._outbox.event_of(self._outbox.addressed(record, spec))
 
     def _give_up(self, spec: JobSpec, error: JobError) -> None:
         record = self._outbox.addressed(failed(spec, error, time.time()), spec)
