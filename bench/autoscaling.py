@@ -88,7 +88,7 @@ def read_manifest(path: Path) -> Manifest:
     worker, api = (_pod(resources["Deployment", name]) for name in ("worker", "api"))
     scaled = resources["ScaledObject", "worker"]["spec"]
     triggers = {one["name"]: one["metadata"] for one in scaled["triggers"]}
-    given = {one["name"]: one["value"] for one in worker["containers"][0]["env"]}
+    given = {one["name"]: one.get("value") for one in worker["containers"][0]["env"]}
     autoscaler = resources["HorizontalPodAutoscaler", "api"]["spec"]
     behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     return Manifest(

@@ -94,7 +94,7 @@ def small_jpeg() -> bytes:
 @pytest.fixture(scope="session")
 def large_jpeg() -> bytes:
     """A picture that keeps a worker busy for long enough to be met at work."""
-    return encode(drawing(6000, 4000), Kind.JPEG, 90)
+    return encode(drawing(4000, 3000), Kind.JPEG, 90)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,11 @@ from PIL import Image, ImageOps
 from blurline.audit import AuditTrail, DeletionReceipt, read_receipt
 from blurline.certificate.signing import load_public_key, public_key_place
 from blurline.imaging.decode import Pixels
+from blurline.jobs.job import JobSpec
+from blurline.jobs.orders import find_order
 from blurline.settings import load_settings
 from blurline.storage.objects import open_store
+from blurline.storage.vault import open_vault
 from tests.parts import names_below
 
 
@@ -30,6 +33,13 @@ class DataFolder:
     @property
     def trail(self) -> AuditTrail:
         return AuditTrail(open_store(load_settings(data_dir=self.path)))
+
+    def order(self, job_id: str) -> JobSpec:
+        """The job as it was handed in."""
+        settings = load_settings(data_dir=self.path)
+        spec = find_order(open_vault(settings, open_store(settings)), job_id)
+        assert spec is not None
+        return spec
 
     def names(self) -> set[str]:
         """All objects of the store."""

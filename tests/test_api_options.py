@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from blurline.queue.queuedjob import rq_queue
-from blurline.settings import load_settings
-from tests.parts import Start, ValkeyServer, drawing, ended, picture_file, refusal, send, upload
+from tests.data_folder import DataFolder
+from tests.parts import Start, drawing, ended, picture_file, refusal, send, upload
 
 
 @pytest.mark.parametrize(
@@ -133,18 +132,17 @@ def test_a_zone_is_one_of_the_picture_as_it_is_seen(client: httpx.Client) -> Non
 
 
 def test_a_camera_has_zones_and_thresholds_by_its_settings(
-    idle_client: Start, shared_valkey: ValkeyServer, small_jpeg: bytes
+    idle_client: Start, idle_folder: DataFolder, small_jpeg: bytes
 ) -> None:
     zones = [[[0, 0], [1, 0], [1, 0.5]]]
     client = idle_client(
         default_quality="fast", default_threshold="face=0.5", default_redact_zones=zones
     )
-    upload(client, small_jpeg)
-    upload(client, small_jpeg, quality="thorough", threshold="face=0.7", redact_zones="[]")
+    own = {"quality": "thorough", "threshold": "face=0.7", "redact_zones": "[]"}
+    jobs = upload(client, small_jpeg), upload(client, small_jpeg, **own)
 
-    with shared_valkey.client() as redis:
-        waiting = rq_queue(redis, load_settings()).get_jobs()
-    found = [job.kwargs["options"] for job in waiting]
-    assert [options["quality"] for options in found] == ["fast", "thorough"]
-    assert [options["thresholds"] for options in found] == [{"face": 0.5}, {"face": 0.7}]
-    assert [options["zones"]["redact"] for options in found] == [zones, []]
+    found = [idle_folder.order(job).options for job in jobs]
+    assert [options.quality for options in found] == ["fast", "thorough"]
+    assert [options.thresholds for options in found] == [{"face": 0.5}, {"face": 0.7}]
+    redacted = [[[list(point) for point in zone] for zone in one.zones.redact] for one in found]
+    assert redacted == [zones, []]

@@ -56,7 +56,7 @@ def test_a_picture_that_ends_its_reader_is_not_given_to_another_worker(
     playing: Any, small_jpeg: bytes, large_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The process that tries it has no memory for so many pixels, and dies.
-    monkeypatch.setattr(processor, "check_harmless", partial(check_harmless, memory=50 << 20))
+    monkeypatch.setattr(processor, "check_harmless", partial(check_harmless, memory=20 << 20))
     play = playing()
     harmful, other = play.submit(large_jpeg), play.submit(small_jpeg)
     play.lose_a_worker(begin)
