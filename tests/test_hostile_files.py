@@ -37,12 +37,12 @@ def unharmed(stack: Stack) -> Iterator[None]:
     assert psutil.Process(stack.api.pid).memory_info().rss < MOST_MEMORY
 
 
-def outcome(client: httpx.Client, content: bytes) -> str:
+def outcome(client: httpx.Client, content: bytes, **options: str) -> str:
     """How the service takes it: the code of its refusal or failure, or `completed`.
 
     A result that is there can be read, and is of the size that the original has upright.
     """
-    answer = client.post("/upload", files={"file": ("photo.jpg", content)})
+    answer = client.post("/upload", files={"file": ("photo.jpg", content)}, data=options)
     if answer.status_code != 202:
         status, code = refusal(answer)
         assert 400 <= status < 500, answer.text
@@ -89,7 +89,8 @@ def test_v5_2_3_a_small_file_does_not_become_a_large_one(client: httpx.Client, n
 def test_v5_2_2_a_file_at_the_edge_ends_as_a_result_or_alone(
     client: httpx.Client, name: str
 ) -> None:
-    assert outcome(client, ODDITIES[name]()) in (
+    # What the networks see of a long strip is the same of all kinds, so they look at it once.
+    assert outcome(client, ODDITIES[name](), quality="fast") in (
         "completed",
         "corrupt_image",
         "not_an_image",
