@@ -113,23 +113,33 @@ class Detector:
         self, pixels: Pixels, threshold: float, scan: Scan, reduction: int
     ) -> Iterator[Candidates]:
         """What each tile shows of each pass, over the picture and its turned copies."""
-        height, width = pixels.shape[:2]
-        for pass_width, pass_height in scan.pass_sizes(width * reduction, height * reduction):
-            fitted = scaled(pixels, pass_width, pass_height)
-            scale = np.array([width / pass_width, height / pass_height] * 2, np.float32)
-            for left, top, right, bottom in scan.tiles(pass_width, pass_height):
-                network_input, pad_left, pad_top = pad(fitted[top:bottom, left:right])
-                found = self._infer(network_input, threshold)
-                corner = np.array([left - pad_left, top - pad_top] * 2, np.float32)
-                yield replace(found, boxes=(found.boxes + corner) * scale)
+        yield from self._passes(pixels, threshold, scan, reduction)
         if scan.turned is None:
             return
         doubt = scan.turned.doubt
         for turns in (1, 2, 3):
-            turned = np.ascontiguousarray(np.rot90(pixels, turns))
-            for part in self._parts(turned, threshold ** (1 / doubt), scan.turned, reduction):
-                boxes = turned_back(part.boxes, turns, width, height)
-                yield replace(part, boxes=boxes, scores=part.scores**doubt)
+            least = threshold ** (1 / doubt)
+            for part in self._passes(pixels, least, scan.turned, reduction, turns):
+                yield replace(part, scores=part.scores**doubt)
+
+    def _passes(
+        self, pixels: Pixels, threshold: float, scan: Scan, reduction: int, turns: int = 0
+    ) -> Iterator[Candidates]:
+        """What each tile shows of each pass over the picture, turned so often by `numpy.rot90`.
+
+        What is turned is the pass and not the picture, which may be a hundred times as large.
+        """
+        height, width = pixels.shape[:2]
+        for pass_width, pass_height in scan.pass_sizes(width * reduction, height * reduction):
+            upright = scaled(pixels, pass_width, pass_height)
+            fitted = np.ascontiguousarray(np.rot90(upright, turns))
+            scale = np.array([width / pass_width, height / pass_height] * 2, np.float32)
+            for left, top, right, bottom in scan.tiles(fitted.shape[1], fitted.shape[0]):
+                network_input, pad_left, pad_top = pad(fitted[top:bottom, left:right])
+                found = self._infer(network_input, threshold)
+                corner = np.array([left - pad_left, top - pad_top] * 2, np.float32)
+                boxes = turned_back(found.boxes + corner, turns, pass_width, pass_height)
+                yield replace(found, boxes=boxes * scale)
 
     def _infer(self, network_input: Pixels, threshold: float) -> Candidates:
         height, width = network_input.shape[:2]
