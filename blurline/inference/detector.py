@@ -1,6 +1,6 @@
 """A network as the stages see it: pixels in, detections out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -117,13 +117,17 @@ class Detector:
         if scan.turned is None:
             return
         doubt = scan.turned.doubt
-        for turns in (1, 2, 3):
-            least = threshold ** (1 / doubt)
-            for part in self._passes(pixels, least, scan.turned, reduction, turns):
-                yield replace(part, scores=part.scores**doubt)
+        least = threshold ** (1 / doubt)
+        for part in self._passes(pixels, least, scan.turned, reduction, (1, 2, 3)):
+            yield replace(part, scores=part.scores**doubt)
 
     def _passes(
-        self, pixels: Pixels, threshold: float, scan: Scan, reduction: int, turns: int = 0
+        self,
+        pixels: Pixels,
+        threshold: float,
+        scan: Scan,
+        reduction: int,
+        turns: Sequence[int] = (0,),
     ) -> Iterator[Candidates]:
         """What each tile shows of each pass over the picture, turned so often by `numpy.rot90`.
 
@@ -132,14 +136,15 @@ class Detector:
         height, width = pixels.shape[:2]
         for pass_width, pass_height in scan.pass_sizes(width * reduction, height * reduction):
             upright = scaled(pixels, pass_width, pass_height)
-            fitted = np.ascontiguousarray(np.rot90(upright, turns))
             scale = np.array([width / pass_width, height / pass_height] * 2, np.float32)
-            for left, top, right, bottom in scan.tiles(fitted.shape[1], fitted.shape[0]):
-                network_input, pad_left, pad_top = pad(fitted[top:bottom, left:right])
-                found = self._infer(network_input, threshold)
-                corner = np.array([left - pad_left, top - pad_top] * 2, np.float32)
-                boxes = turned_back(found.boxes + corner, turns, pass_width, pass_height)
-                yield replace(found, boxes=boxes * scale)
+            for turn in turns:
+                fitted = np.ascontiguousarray(np.rot90(upright, turn))
+                for left, top, right, bottom in scan.tiles(fitted.shape[1], fitted.shape[0]):
+                    network_input, pad_left, pad_top = pad(fitted[top:bottom, left:right])
+                    found = self._infer(network_input, threshold)
+                    corner = np.array([left - pad_left, top - pad_top] * 2, np.float32)
+                    boxes = turned_back(found.boxes + corner, turn, pass_width, pass_height)
+                    yield replace(found, boxes=boxes * scale)
 
     def _infer(self, network_input: Pixels, threshold: float) -> Candidates:
         height, width = network_input.shape[:2]
