@@ -7,8 +7,8 @@ that are running and leaves. Start as many as the queue needs.
 from blurline import tracing
 from blurline.errors import BlurlineError
 from blurline.log import configure_logging
-from blurline.queue.service import run_worker
 from blurline.settings import load_settings
+from blurline.worker.service import run_worker
 from pipeline_architecture import pipelines
 
 

@@ -14,8 +14,8 @@ from bench.meter import MEGABYTE
 from blurline.imaging.header import limits_of
 from blurline.inference.detector import Detector
 from blurline.models.catalogue import find
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.settings import Settings
 from blurline.stages.blur import Blur
 from blurline.stages.options import OptionText, default_text, options_of

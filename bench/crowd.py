@@ -20,9 +20,9 @@ from blurline.certificate.certificate import regions_of
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Arithmetic, Engine, Outputs
-from blurline.jobs.results import blur_metadata, detection_metadata
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import Quality
+from blurline.treatment.report import blur_metadata, detection_metadata
 from blurline.treatment.treatment import Treated, Treatment
 
 FACE = (880, 60, 1110, 330)

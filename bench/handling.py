@@ -23,14 +23,14 @@ from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
 from blurline.queue.queuedjob import rq_queue
 from blurline.queue.stats import Stats
-from blurline.queue.task import RUNNER, JobRunner
-from blurline.queue.worker import ImageWorker
 from blurline.settings import Settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.store import Store
 from blurline.storage.vault import open_vault
 from blurline.treatment.treatment import Treatment
+from blurline.worker.loop import ImageWorker
+from blurline.worker.runner import RUNNER, JobRunner
 
 QUEUE = "bench"
 """A queue that no worker of the service listens to."""

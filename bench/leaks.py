@@ -25,8 +25,8 @@ from blurline.cli.demo import SAMPLES
 from blurline.imaging.header import limits_of
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.models.catalogue import find
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import Options

@@ -37,6 +37,12 @@ class OptionError(BlurlineError):
     code = "bad_option"
 
 
+class IdempotencyMismatchError(OptionError):
+    """A key that was to mark one request came with another one."""
+
+    code = "idempotency_mismatch"
+
+
 class ModelMissingError(OptionError):
     """The caller asked for a target whose network is missing; it is never just left out."""
 

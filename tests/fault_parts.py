@@ -22,9 +22,7 @@ from blurline.errors import BlurlineError
 from blurline.inference.scan import Scan
 from blurline.jobs.records import Records
 from blurline.log import configure_logging
-from blurline.queue.service import run_worker
 from blurline.queue.stats import Stats
-from blurline.queue.worker import ImageWorker
 from blurline.settings import load_settings
 from blurline.stages.blur import Blur
 from blurline.stages.frame import Quality
@@ -32,6 +30,8 @@ from blurline.stages.pipeline import Level, Pipeline, Target
 from blurline.storage.objects import ObstoreStore
 from blurline.storage.vault import OriginalsVault
 from blurline.treatment.treatment import Treatment
+from blurline.worker.loop import ImageWorker
+from blurline.worker.service import run_worker
 
 NETWORK = "yunet"
 LEVELS = {quality: Level(Scan((320,)), threshold=0.3, margin=0.1) for quality in Quality}

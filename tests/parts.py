@@ -38,11 +38,8 @@ from blurline.jobs.job import JobSpec
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
-from blurline.queue.outbox import open_outbox
 from blurline.queue.queuedjob import rq_queue
 from blurline.queue.stats import Stats
-from blurline.queue.task import RUNNER, JobRunner
-from blurline.queue.worker import ImageWorker
 from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stack import valkey
@@ -54,6 +51,9 @@ from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
 from blurline.treatment.treatment import Treatment
+from blurline.webhooks.outbox import open_outbox
+from blurline.worker.loop import ImageWorker
+from blurline.worker.runner import RUNNER, JobRunner
 from pipeline_architecture import pipelines
 
 ROOT = Path(__file__).parent.parent

@@ -11,14 +11,14 @@ from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.keeper import Keeper
 from blurline.queue.queuedjob import rq_queue
 from blurline.queue.stats import Stats, Totals
-from blurline.queue.task import JobRunner
-from blurline.queue.worker import ImageWorker
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
+from blurline.worker.keeper import Keeper
+from blurline.worker.loop import ImageWorker
+from blurline.worker.runner import JobRunner
 from tests.parts import image_worker, job_spec, runner
 
 

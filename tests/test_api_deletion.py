@@ -25,6 +25,7 @@ from blurline.storage import keys
 from blurline.storage.objects import FolderStore
 from blurline.storage.signet import Signet
 from blurline.storage.vault import open_vault
+from blurline.webhooks.outbox import open_outbox
 from tests.data_folder import DataFolder
 from tests.originals import original_of, vault_in
 from tests.parts import (
@@ -250,7 +251,8 @@ def test_a_job_is_marked_as_deleted_before_anything_is_removed(
     queue.submit([spec])
 
     records = open_records(settings, store)
-    receipt = Deletion(store, vault, records, queue, AuditTrail(store), key).delete(spec.job_id)
+    outbox, trail = open_outbox(connect(redis_url), settings), AuditTrail(store)
+    receipt = Deletion(store, vault, records, queue, outbox, trail, key).delete(spec.job_id)
 
     assert {result, spec.original, keys.data_key(spec.job_id)} <= set(store.removed)
     assert all(store.removed.values())

@@ -22,7 +22,7 @@ def layers() -> list[str]:
 
 
 def layer_of(module: str) -> str:
-    """The layer of `blurline.queue.worker` is `queue`."""
+    """The layer of `blurline.worker.loop` is `queue`."""
     return module.split(".")[1]
 
 

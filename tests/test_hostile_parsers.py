@@ -16,7 +16,7 @@ from PIL import Image
 
 from blurline.api.forms import safe_filename
 from blurline.errors import PictureError
-from blurline.imaging.bulk import check_bulk
+from blurline.imaging.ballast import check_bulk
 from blurline.imaging.decode import decode
 from blurline.imaging.header import Header, Limits, read_header, sniff
 from blurline.imaging.jpeg import JpegError, read_frame

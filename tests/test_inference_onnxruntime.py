@@ -220,7 +220,7 @@ def test_bytes_become_the_colours_and_values_that_the_network_wants(
 ) -> None:
     from onnx import helper
 
-    nodes = [helper.make_node("Identity", ["images"], ["output"])]
+    nodes = [helper.make_node("Fingerprints", ["images"], ["output"])]
     path = own_file(tmp_path / "mine.onnx", nodes, ["n", 3, "h", "w"])
     pixels = noise(3)
     for colours, divisor in (("rgb", 255.0), ("bgr", 1.0), ("rgb", 1.0), ("bgr", 2.0)):
@@ -258,7 +258,7 @@ def test_only_the_outputs_that_are_read_are_computed() -> None:
 def test_a_file_of_one_size_keeps_it_and_its_class_names(tmp_path: Path) -> None:
     from onnx import helper
 
-    nodes = [helper.make_node("Identity", ["images"], ["output"])]
+    nodes = [helper.make_node("Fingerprints", ["images"], ["output"])]
     names = "{0: 'dog', 1: 'cat'}"
     path = own_file(tmp_path / "mine.onnx", nodes, [1, 3, 64, 96], names=names)
     network = own_network(path)

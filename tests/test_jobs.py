@@ -21,14 +21,11 @@ from blurline.inference.detector import Detectors
 from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed, failed
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Batch, Records, open_records
-from blurline.jobs.results import blur_metadata
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
 from blurline.models.wheels import sha256
 from blurline.queue.connection import connect
-from blurline.queue.outbox import Outbox
-from blurline.queue.service import inference
 from blurline.queue.stats import Stats
-from blurline.queue.task import JobRunner
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
@@ -40,9 +37,12 @@ from blurline.storage.objects import open_store
 from blurline.storage.signet import Signet
 from blurline.storage.store import Store
 from blurline.storage.vault import ORIGINAL_FORMAT, Originals, OriginalsVault, open_vault
+from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.treatment import Treated, Treatment
-from blurline.treatment.writing import Way
+from blurline.treatment.writing import WriteMethod
+from blurline.webhooks.outbox import Outbox
+from blurline.worker.runner import JobRunner
 from pipeline_architecture import pipelines
 from tests.parts import NothingToBlur, files_below, job_spec
 
@@ -130,7 +130,7 @@ def test_what_was_blurred_is_told_with_its_options_and_zones() -> None:
     )
     frame = Frame(np.zeros((240, 320, 3), np.uint8), redactions)
     header = Header(Kind.JPEG, 320, 240, 1)
-    treated = Treated(b"", header, frame, Way.LOSSLESS, SecondLook.PASSED, {})
+    treated = Treated(b"", header, frame, WriteMethod.LOSSLESS, SecondLook.PASSED, {})
     assert json.loads(json.dumps(blur_metadata(treated, options))) == {
         "targets": ["face", "car"],
         "style": "solid",

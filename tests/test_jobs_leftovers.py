@@ -17,9 +17,7 @@ from blurline.jobs.job import GIVEN_UP, JobError, JobSpec, completed, failed
 from blurline.jobs.leftovers import MONTH, Leftovers
 from blurline.jobs.records import Batch, Records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, Place
-from blurline.queue.reconciler import SHARDS
-from blurline.queue.upkeep import REST_KEY, SHARD_KEY, Upkeep, open_leftovers, open_sweeper
+from blurline.queue.jobqueue import JobQueue, Submission
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options
@@ -29,6 +27,8 @@ from blurline.storage.objects import open_store
 from blurline.storage.signet import Signet
 from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault, open_vault
+from blurline.worker.reconciler import SHARDS
+from blurline.worker.upkeep import REST_KEY, SHARD_KEY, Upkeep, open_leftovers, open_sweeper
 from tests.parts import S3Server, files_below, job_spec, needs_s3, settings_for
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -280,7 +280,9 @@ def test_the_sweeper_removes_leftovers_without_any_time_to_keep_and_writes_origi
         "original_deleted",
         "sweeper",
     )
-    assert queue.submit([spec]) == [Place.GONE], "nobody can queue what was taken away meanwhile"
+    assert queue.submit([spec]) == [Submission.GONE], (
+        "nobody can queue what was taken away meanwhile"
+    )
 
 
 def test_a_look_that_was_cut_off_goes_on_where_it_was_and_the_next_one_rests(

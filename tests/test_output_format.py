@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from blurline.api.deletion import WRITTEN
-from blurline.api.identity import Choice, Identity, digest_of
 from blurline.imaging.containers.clean import clean
 from blurline.imaging.decode import decode
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind, OutputFormat
 from blurline.imaging.metadata import MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
+from blurline.intake.fingerprints import Fingerprints, JobRequest, digest_of
 from blurline.jobs.job import JobRecord, JobSpec, completed
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
@@ -103,12 +103,12 @@ def test_a_job_of_before_there_was_a_choice_keeps_its_kind_and_its_identity() ->
 
 
 def test_the_same_picture_in_another_format_is_another_upload() -> None:
-    identity = Identity(b"secret", by_content=True)
+    identity = Fingerprints(b"secret", by_content=True)
     blur = pipelines(load_settings())["blur"]
     marks = [
         identity.of_picture(
             digest_of(b"picture"),
-            Choice(blur, Options(("face",), Style.MOSAIC, output_format=output)),
+            JobRequest(blur, Options(("face",), Style.MOSAIC, output_format=output)),
             None,
         )
         for output in OutputFormat

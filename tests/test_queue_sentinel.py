@@ -11,7 +11,7 @@ import pytest
 from blurline.errors import QueueUnavailableError, SettingsError
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import SENTINEL_PORT, connect
-from blurline.queue.jobqueue import JobQueue, Place
+from blurline.queue.jobqueue import JobQueue, Submission
 from tests.parts import (
     environment_of,
     eventually,
@@ -83,7 +83,7 @@ def test_a_client_asks_the_next_sentinel_and_follows_the_primary(
     url = group.url.replace("://", f"://{HOST}:{free_port()},")
     queue = JobQueue(connect(url), settings_for(url, tmp_path))
     spec = job_spec()
-    assert queue.submit([spec]) == [Place.QUEUED]
+    assert queue.submit([spec]) == [Submission.QUEUED]
     group.kill(group.ports[0])
     with pytest.raises(QueueUnavailableError):
         queue.check()
@@ -98,7 +98,7 @@ def test_a_client_asks_the_next_sentinel_and_follows_the_primary(
 
     assert eventually(state, "the replica is the primary") is JobStatus.SUBMITTED
     assert group.primary() == group.ports[1]
-    assert queue.submit([job_spec()]) == [Place.QUEUED]
+    assert queue.submit([job_spec()]) == [Submission.QUEUED]
     assert queue.depth() == 2
 
 

@@ -11,16 +11,16 @@ from redis import Redis
 
 from blurline.access.caller import Caller
 from blurline.access.rate import RateLimit
-from blurline.api.places import Places
 from blurline.errors import RateLimitedError
+from blurline.intake.backpressure import BackPressure
 from blurline.jobs.job import JobSpec
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, Place
+from blurline.queue.jobqueue import JobQueue, Submission
 from tests.callers import House, bearer, key_settings
 from tests.parts import files_below, fresh, job_spec, refusal, serving, settings_for
 from tests.plays import Play
 
-QUEUED, SHARE, FULL = Place.QUEUED, Place.SHARE, Place.FULL
+QUEUED, SHARE, FULL = Submission.QUEUED, Submission.SHARE, Submission.FULL
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def of(owner: str | None, count: int) -> list[JobSpec]:
     return [job_spec(owner=owner) for _ in range(count)]
 
 
-def places(queue: JobQueue, owner: str | None, count: int, shared: int | None = 12) -> list[Place]:
+def places(
+    queue: JobQueue, owner: str | None, count: int, shared: int | None = 12
+) -> list[Submission]:
     return queue.submit(of(owner, count), shared=shared)
 
 
@@ -150,7 +152,7 @@ class Paced:
 def test_callers_share_what_is_worked_off_in_time(
     queue: JobQueue, each: float | None, shared: int
 ) -> None:
-    found = Places(queue, Paced(each), 12, 60, several=lambda: True)  # type: ignore[arg-type]
+    found = BackPressure(queue, Paced(each), 12, 60, several=lambda: True)  # type: ignore[arg-type]
     assert found.shared() == shared
     assert replace(found, several=lambda: False).shared() is None
 

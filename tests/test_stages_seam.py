@@ -13,8 +13,8 @@ from blurline.inference.detector import Detector
 from blurline.inference.engine import Outputs
 from blurline.inference.heads import yolo
 from blurline.inference.scan import Scan
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
 from blurline.stages.blur import Blur

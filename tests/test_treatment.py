@@ -18,9 +18,8 @@ from blurline.imaging.jpeg import read_frame
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detection, Detector, Detectors
-from blurline.jobs.results import blur_metadata
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.redaction.styles import MOSAIC_CELLS, PixelBox, Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
@@ -28,9 +27,10 @@ from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline, Stage
 from blurline.stages.regions import Found, apply
+from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook, shows_redactions
 from blurline.treatment.treatment import WHOLE, Treated, Treatment
-from blurline.treatment.writing import Way
+from blurline.treatment.writing import WriteMethod
 from pipeline_architecture import pipelines
 from tests.jpegs import codec, coefficients, decoded, scene
 from tests.parts import NothingToBlur, drawing, picture_file
@@ -119,7 +119,7 @@ def test_a_jpeg_keeps_its_coefficients_outside_its_redactions(
     codec()
     data: bytes = request.getfixturevalue(photo)
     treated = treat(data, BLUR, detectors=detectors, options=FACE, second_looks=0.0)
-    assert treated.way is Way.LOSSLESS
+    assert treated.way is WriteMethod.LOSSLESS
     boxes = [redaction.box for redaction in treated.frame.redactions or ()]
     assert len(boxes) >= 2
     before, after = read_frame(data), read_frame(treated.picture)
@@ -148,7 +148,7 @@ def test_a_turned_jpeg_stays_as_it_is_stored_if_its_orientation_may_stay(orienta
     codec()
     data = as_file(NOISE, Kind.JPEG, orientation)
     treated = treat(data, seeing([(30, 50, 90, 100)]))
-    assert treated.way is Way.LOSSLESS
+    assert treated.way is WriteMethod.LOSSLESS
     assert read_header(treated.picture, LIMITS) == read_header(data, LIMITS)
     far = outside([(8, 28, 112, 122)], 320, 240)
     assert (decoded(treated.picture)[far] == decoded(data)[far]).all()
@@ -159,7 +159,7 @@ def test_a_turned_jpeg_without_metadata_is_written_upright(orientation: int) -> 
     data = as_file(drawing(), Kind.JPEG, orientation)
     options = replace(NO_TARGET, metadata=MetadataPolicy.NONE)
     treated = treat(data, NothingToBlur({}), options=options)
-    assert treated.way is Way.REENCODED
+    assert treated.way is WriteMethod.REENCODED
     header = read_header(treated.picture, LIMITS)
     assert (header.width, header.height, header.orientation) == (320, 240, 1)
     assert np.abs(decoded(treated.picture).astype(int) - decoded(data)).mean() < 3

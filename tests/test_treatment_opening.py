@@ -16,8 +16,8 @@ from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detectors
 from blurline.inference.engine import Arithmetic
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
@@ -28,7 +28,7 @@ from blurline.stages.pipeline import Pipeline, Stage
 from blurline.treatment.opening import open_frame
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.treatment import Treated, Treatment
-from blurline.treatment.writing import Way, write
+from blurline.treatment.writing import WriteMethod, write
 from pipeline_architecture import pipelines
 from tests.arithmetic import ARITHMETICS, computing_in
 from tests.jpegs import LIMITS, by_pillow, by_simplejpeg, codec, coefficients, decoded, scan_by_scan
@@ -120,7 +120,7 @@ def test_half_a_picture_shows_the_same_faces_and_objects(
     header = read_header(large, LIMITS)
     whole, _ = BLUR_DETECT.run(Frame(decoded(large)), FACES, detectors)
     assert halves.frame.reduction == 2
-    assert (halves.way, halves.second_look) == (Way.LOSSLESS, SecondLook.PASSED)
+    assert (halves.way, halves.second_look) == (WriteMethod.LOSSLESS, SecondLook.PASSED)
     assert halves.header == header
     least = BLUR_DETECT.targets["face"].levels[FACES.quality].threshold
     assert_sure_ones_agree(halves.frame.redactions, whole.redactions, least, overlap=0.9)
@@ -199,7 +199,7 @@ def test_what_can_not_be_kept_to_the_bit_is_decoded_whole_and_redacted_again(
     assert frame.reduction == 2
     written = write(data, header, Corner({}).run(frame, NOBODY, {}), NOBODY, 90)
     is_kept = make is not with_tables_between_scans
-    assert written.way is (Way.LOSSLESS if is_kept else Way.REENCODED)
+    assert written.way is (WriteMethod.LOSSLESS if is_kept else WriteMethod.REENCODED)
     assert written.frame.reduction == (2 if is_kept else 1)
     shown = decoded(written.picture)
     assert shown.shape == (480, 640, 3)
@@ -213,7 +213,7 @@ def test_half_a_picture_is_redacted_in_every_orientation(orientation: int) -> No
     exif[0x0112] = orientation
     data = by_pillow(exif=exif)(drawn())
     treated = treat(data, with_stage(Corner({})), {}, NOBODY)
-    assert (treated.way, treated.frame.reduction) == (Way.LOSSLESS, 2)
+    assert (treated.way, treated.frame.reduction) == (WriteMethod.LOSSLESS, 2)
     shown = decoded(treated.picture)
     assert shown[:203, :301].max() < 40
     assert shown[240:, 340:].min() > 30

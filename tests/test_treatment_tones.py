@@ -10,14 +10,14 @@ from blurline.imaging.decode import Pixels
 from blurline.imaging.header import Limits
 from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.redaction.styles import MOSAIC_CELLS, Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options, Quality
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.treatment import Treated, Treatment
-from blurline.treatment.writing import Way
+from blurline.treatment.writing import WriteMethod
 from pipeline_architecture import pipelines
 from tests.jpegs import decoded
 from tests.sure import sure
@@ -92,11 +92,11 @@ def test_a_bad_pixel_in_a_dark_file_of_16_bits_hides_no_face(
 
 
 @pytest.mark.parametrize(
-    ("kind", "way"), [(Kind.JPEG, Way.LOSSLESS), (Kind.PNG, Way.REENCODED)], ids=str
+    ("kind", "way"), [(Kind.JPEG, WriteMethod.LOSSLESS), (Kind.PNG, WriteMethod.REENCODED)], ids=str
 )
 @pytest.mark.parametrize(("black", "white"), [(0, 16), (225, 250)], ids=["dark", "pale"])
 def test_faces_in_a_dark_or_pale_picture_of_8_bits_are_found(
-    photo: Pixels, detectors: Detectors, kind: Kind, way: Way, black: int, white: int
+    photo: Pixels, detectors: Detectors, kind: Kind, way: WriteMethod, black: int, white: int
 ) -> None:
     narrow = (black + np.rint(photo / 255.0 * (white - black))).astype(np.uint8)
     quality = (cv2.IMWRITE_JPEG_QUALITY, 100) if kind is Kind.JPEG else ()

@@ -12,7 +12,7 @@ from blurline.imaging.jpeg import JpegError, read_frame
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.stages.frame import OnFailure
-from blurline.treatment.writing import Way
+from blurline.treatment.writing import WriteMethod
 from tests.jpegs import KINDS, codec, coefficients, decoded, scene
 from tests.test_treatment import NO_TARGET, Broken, as_file, outside, seeing, treat
 
@@ -45,11 +45,13 @@ def test_a_jpeg_whose_last_mcu_is_not_whole_is_not_turned_with_a_loss(orientatio
         codec().turn_upright(original, orientation, progressive=False)
 
 
-@pytest.mark.parametrize(("size", "way"), [((192, 128), Way.LOSSLESS), ((97, 61), Way.REENCODED)])
+@pytest.mark.parametrize(
+    ("size", "way"), [((192, 128), WriteMethod.LOSSLESS), ((97, 61), WriteMethod.REENCODED)]
+)
 @pytest.mark.parametrize("orientation", [1, 3, 6, 7])
 @pytest.mark.parametrize("policy", [MetadataPolicy.KEEP, MetadataPolicy.MINIMAL])
 def test_a_picture_that_was_stored_turned_comes_back_upright(
-    size: tuple[int, int], way: Way, orientation: int, policy: MetadataPolicy
+    size: tuple[int, int], way: WriteMethod, orientation: int, policy: MetadataPolicy
 ) -> None:
     codec()
     pixels = scene(*size)
@@ -61,7 +63,7 @@ def test_a_picture_that_was_stored_turned_comes_back_upright(
     result = Image.open(BytesIO(treated.picture))
     assert result.size == size
     assert result.getexif().get(0x0112, 1) == 1
-    assert treated.way is (Way.LOSSLESS if orientation == 1 else way)
+    assert treated.way is (WriteMethod.LOSSLESS if orientation == 1 else way)
     shown = np.asarray(result.convert("RGB")).astype(int)
     boxes = treated.frame.boxes
     far = outside([(0, 0, 64, 64)], *size)

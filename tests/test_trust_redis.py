@@ -17,11 +17,11 @@ from redis import Redis
 from rq.job import Job
 
 from blurline.jobs.job import JobSpec, JobStatus
-from blurline.queue.claims import Claims, Mark
+from blurline.queue.claims import Claims, Fingerprint
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.outbox import Event, open_outbox
 from blurline.queue.queuedjob import RETRY_SECONDS, TASK
 from blurline.settings import Settings
+from blurline.webhooks.outbox import Event, open_outbox
 from tests.parts import NOBODY, job_spec, runner, settings_for
 from tests.plays import Play, begin
 
@@ -296,7 +296,7 @@ def test_an_upload_is_answered_by_no_job_that_somebody_else_put_in_the_mapping(
     claims: tuple[Claims, Redis, Settings],
 ) -> None:
     desk, redis, settings = claims
-    mine, theirs = Mark("a" * 64, "c" * 64), Mark("b" * 64, "c" * 64)
+    mine, theirs = Fingerprint("a" * 64, "c" * 64), Fingerprint("b" * 64, "c" * 64)
     first, second, fresh = (str(uuid4()) for _ in range(3))
     desk.claim(mine, first, places=9)
     desk.claim(theirs, second, places=9)

@@ -23,7 +23,6 @@ from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Batch, open_records
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.reconciler import Reconciled, open_reconciler
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings
 from blurline.storage import keys
@@ -31,6 +30,7 @@ from blurline.storage.masterkeys import MasterKeys
 from blurline.storage.objects import ObstoreStore, open_store
 from blurline.storage.store import Store
 from blurline.storage.vault import Originals, OriginalsVault, open_vault
+from blurline.worker.reconciler import Reconciled, open_reconciler
 from tests.callers import House
 from tests.parts import S3Server, job_spec, needs_s3, settings_for
 from tests.plays import Flow, Play, begin, finish
@@ -206,7 +206,7 @@ def half_kept(hands: Any, job: Any) -> None:
     """Die when the result is there, before the record is."""
     begin(hands, job)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blurline.queue.task.JobRunner._commit", _die)
+        patch.setattr("blurline.worker.runner.JobRunner._commit", _die)
         with pytest.raises(KeyboardInterrupt):
             job.perform()
 

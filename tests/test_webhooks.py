@@ -15,16 +15,16 @@ import pytest
 from redis import Redis
 
 from blurline.errors import OptionError, SettingsError
-from blurline.jobs.addresses import METADATA
-from blurline.jobs.callback import CallbackRules, callback_of, webhooks_of
 from blurline.jobs.job import JobStatus
-from blurline.queue import messenger, outbox
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.messenger import WAITS, Messenger, open_messenger
-from blurline.queue.outbox import LEASE_SECONDS, Event, Outbox, open_outbox
 from blurline.settings import load_settings
 from blurline.storage.signet import Signet
+from blurline.webhooks import messenger, outbox
+from blurline.webhooks.addresses import METADATA
+from blurline.webhooks.messenger import WAITS, Messenger, open_messenger
+from blurline.webhooks.outbox import LEASE_SECONDS, Event, Outbox, open_outbox
+from blurline.webhooks.rules import CallbackRules, callback_of, webhooks_of
 from tests.commands import Cli, check_refused
 from tests.parts import (
     Taking,

@@ -12,12 +12,12 @@ import pytest
 from redis import Redis
 
 from blurline.jobs.job import JobStatus
-from blurline.queue import outbox
 from blurline.queue.connection import connect
-from blurline.queue.messenger import open_messenger
-from blurline.queue.outbox import LEASE_SECONDS, OF_OWNER, OF_RECEIVER, Event, Outbox
 from blurline.settings import load_settings
 from blurline.storage.signet import Signet
+from blurline.webhooks import outbox
+from blurline.webhooks.messenger import open_messenger
+from blurline.webhooks.outbox import LEASE_SECONDS, OF_OWNER, OF_RECEIVER, Event, Outbox
 from tests.parts import eventually
 from tests.receivers import Receiver, receiving
 

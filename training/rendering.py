@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
-Choice = TypeVar("Choice")
+JobRequest = TypeVar("JobRequest")
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("~/.fonts"))
 UNSUITED = ("Oblique", "Italic", "Symbol", "Emoji", "Math", "Dingbats")
@@ -136,7 +136,7 @@ def paste(rng: random.Random, image: Pixels, thing: Pixels, box: Box, tallest: f
     return x1, y1, x2, y2
 
 
-def weighted(rng: random.Random, table: Sequence[tuple[Choice, int]]) -> Choice:
+def weighted(rng: random.Random, table: Sequence[tuple[JobRequest, int]]) -> JobRequest:
     """One of the rows' first values, as often as their second ones say."""
     return rng.choices([row[0] for row in table], [row[1] for row in table])[0]
 

@@ -16,8 +16,8 @@ from blurline.evaluation.peers import PLATE_NETWORK, sources
 from blurline.machine import usable_cores
 from blurline.models.catalogue import find
 from blurline.models.export import Exported
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.settings import Settings, load_settings
 from blurline.stages.options import OptionText, default_text, options_of
 from pipeline_architecture import pipelines

@@ -27,8 +27,8 @@ from fastapi import BackgroundTasks, FastAPI, HTTPException, UploadFile
 
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detectors
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.redaction.styles import PixelBox, whole_pixels
 from blurline.settings import load_settings
 

@@ -12,7 +12,7 @@ from blurline.api.download import CONDITIONS, DESCRIBING
 from blurline.api.envelope import REQUEST_ID, Envelope, LastResort
 from blurline.api.errors import install_error_handlers
 from blurline.api.heads import answer_heads
-from blurline.api.identity import HEADER, REPLAYED
+from blurline.api.idempotency import HEADER, REPLAYED
 from blurline.api.openapi import describe_errors_in_our_shape
 from blurline.api.routes.direct import install_direct
 from blurline.api.routes.jobs import install_jobs

@@ -21,6 +21,7 @@ from blurline.queue.jobqueue import JobQueue
 from blurline.storage import keys
 from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault
+from blurline.webhooks.outbox import Outbox
 
 ACTOR = "api"
 """Who deletes where nobody is asked who they are."""
@@ -34,6 +35,7 @@ class Deletion:
     originals: OriginalsVault
     records: Records
     queue: JobQueue
+    outbox: Outbox
     trail: AuditTrail
     key: SigningKey
 
@@ -59,6 +61,7 @@ class Deletion:
             # Before the queue forgets whose job it is: the owner may have to ask again.
             self.records.delete(job_id, owner)
         queued = self.queue.forget(job_id)
+        self.outbox.remove(job_id)
         if owner is None and before is None and (originals or recorded or queued):
             # First of all: a worker that ends from now on removes what it wrote by itself.
             self.records.delete(job_id)

@@ -16,10 +16,10 @@ from fastapi.concurrency import run_in_threadpool
 from blurline.api.deletion import Deletion
 from blurline.api.download import in_store
 from blurline.api.errors import RequestError
-from blurline.api.intake import Intake
 from blurline.api.panoramax import Blurred
-from blurline.api.places import Places
 from blurline.errors import BlurlineError, QueueUnavailableError, TemporaryError
+from blurline.intake.backpressure import BackPressure
+from blurline.intake.intake import Intake
 from blurline.jobs.job import JobRecord, JobSpec
 from blurline.jobs.records import Records
 from blurline.stages.options import OptionText
@@ -37,7 +37,7 @@ class Direct:
     """Hands a picture in, waits for it, and keeps nothing of it but its record."""
 
     intake: Intake
-    places: Places
+    backpressure: BackPressure
     records: Records
     store: Store
     deletion: Deletion
@@ -52,10 +52,10 @@ class Direct:
             PictureError: it is no picture that can be treated.
             QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
         """
-        choice = self.intake.choose(PIPELINE, text, owner)
-        choice = replace(choice, options=replace(choice.options, upright=True))
-        self.places.check(owner)
-        spec = self.intake.keep(data, filename, choice)
+        request = self.intake.choose(PIPELINE, text, owner)
+        request = replace(request, options=replace(request.options, upright=True))
+        self.backpressure.check(owner)
+        spec = self.intake.keep(data, filename, request)
         try:
             self.intake.submit_one(spec)
         except QueueUnavailableError:

@@ -58,7 +58,7 @@ class FormLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class FormReader:
     """Takes forms off the wire."""
 
     spool: Spool
@@ -165,13 +165,13 @@ class _Body:
         return piece
 
 
-def open_desk(settings: Settings) -> Desk:
+def open_form_reader(settings: Settings) -> FormReader:
     """The desk of one process, with the settings' limits."""
     limits = FormLimits(
         settings.max_form_fields, settings.max_part_head_bytes, settings.upload_timeout
     )
     memory = PICTURES_IN_MEMORY * settings.max_image_bytes
-    return Desk(Spool(settings.max_spool_bytes, memory), limits)
+    return FormReader(Spool(settings.max_spool_bytes, memory), limits)
 
 
 def files_of(form: Form, field: str) -> list[SpooledFile]:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from blurline.api.errors import STATUS_OF_CODE
 from blurline.api.forms import TEXT_BYTES
-from blurline.api.identity import HEADER, LONGEST_KEY, REPLAYED
+from blurline.api.idempotency import HEADER, LONGEST_KEY, REPLAYED
 from blurline.api.schemas import ErrorAnswer
 from blurline.imaging.kind import OutputFormat
 from blurline.imaging.metadata import MetadataPolicy

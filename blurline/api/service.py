@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from blurline.access.admission import open_admission
 from blurline.access.rate import RateLimit
 from blurline.api.access import Guard
-from blurline.api.batches import Batches
 from blurline.api.deletion import Deletion
 from blurline.api.direct import Direct
-from blurline.api.earlier import Earlier
-from blurline.api.forms import Desk, open_desk
-from blurline.api.identity import Identity
-from blurline.api.intake import Intake
+from blurline.api.forms import FormReader, open_form_reader
 from blurline.api.originals import OriginalDesk
-from blurline.api.places import Places
 from blurline.api.reports import Reports
-from blurline.api.telemetry import Page, SharedCollector
+from blurline.api.telemetry import MetricsPage, SharedCollector
 from blurline.api.vitals import Vitals
 from blurline.audit import AuditTrail
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.header import Limits, limits_of
-from blurline.jobs.callback import webhooks_of
+from blurline.intake.backpressure import BackPressure
+from blurline.intake.batches import Batches
+from blurline.intake.deduplication import Deduplication
+from blurline.intake.fingerprints import Fingerprints
+from blurline.intake.intake import Intake
 from blurline.jobs.records import open_records
+from blurline.queue.capacity import Capacity
 from blurline.queue.claims import Claims
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.jobqueue import JobQueue
@@ -35,6 +35,8 @@ from blurline.storage.masterkeys import load_master_keys
 from blurline.storage.objects import open_store
 from blurline.storage.store import Store
 from blurline.storage.vault import open_vault
+from blurline.webhooks.outbox import open_outbox
+from blurline.webhooks.rules import webhooks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Service:
     pipelines: Mapping[str, Pipeline]
     limits: Limits
     guard: Guard
-    desk: Desk
+    desk: FormReader
     intake: Intake
     batches: Batches
     direct: Direct
@@ -54,7 +56,7 @@ class Service:
     originals: OriginalDesk
     deletion: Deletion
     vitals: Vitals
-    page: Page
+    page: MetricsPage
 
 
 def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Service:
@@ -73,31 +75,45 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
     stats, presence = Stats(redis), Presence(redis)
     originals, capacity = open_vault(settings, store), settings.max_queue_size
     reports = Reports(originals, records, queue)
-    vitals = Vitals(store, queue, stats, presence, pipelines, capacity)
-    places = Places(queue, vitals, capacity, settings.max_queue_seconds, lambda: admission.several)
+    load = Capacity(queue, stats, presence)
+    vitals = Vitals(store, queue, stats, presence, pipelines, load, capacity)
+    backpressure = BackPressure(
+        queue, load, capacity, settings.max_queue_seconds, lambda: admission.several
+    )
     masters = load_master_keys(settings.master_key_file, settings.data_dir)
-    identity = Identity(masters.derived(b"identity"), settings.content_identity)
-    earlier = Earlier(Claims(redis, settings), places, records, settings.keep_results_days)
+    fingerprints = Fingerprints(masters.derived(b"identity"), settings.content_identity)
+    deduplication = Deduplication(
+        Claims(redis, settings), backpressure, records, settings.keep_results_days
+    )
     intake = Intake(
-        originals, queue, identity, earlier, places, vitals, pipelines, defaults, limits
+        originals,
+        queue,
+        fingerprints,
+        deduplication,
+        backpressure,
+        load,
+        pipelines,
+        defaults,
+        limits,
     )
     key = load_signing_key(settings.signing_key, settings.data_dir)
     trail = AuditTrail(store)
-    deletion = Deletion(store, originals, records, queue, trail, key)
+    outbox = open_outbox(redis, settings)
+    deletion = Deletion(store, originals, records, queue, outbox, trail, key)
     rate = RateLimit(redis, settings.rate_limit) if settings.rate_limit else None
     return Service(
         settings=settings,
         pipelines=pipelines,
         limits=limits,
         guard=Guard(admission, rate, settings.open_metrics),
-        desk=open_desk(settings),
+        desk=open_form_reader(settings),
         intake=intake,
-        batches=Batches(intake, records, identity, earlier, places),
-        direct=Direct(intake, places, records, store, deletion, settings.blur_wait),
+        batches=Batches(intake, records, fingerprints, deduplication, backpressure),
+        direct=Direct(intake, backpressure, records, store, deletion, settings.blur_wait),
         reports=reports,
         store=store,
         originals=OriginalDesk(reports, records, originals, trail),
         deletion=deletion,
         vitals=vitals,
-        page=Page(settings, SharedCollector(redis, vitals, stats, presence)),
+        page=MetricsPage(settings, SharedCollector(redis, vitals, stats, presence)),
     )

@@ -84,7 +84,7 @@ class SharedCollector(Collector):
         return []
 
 
-class Page:
+class MetricsPage:
     """What `/metrics` answers: this API's own counts, and what is read when it is asked."""
 
     def __init__(self, settings: Settings, shared: Collector) -> None:

@@ -1,6 +1,5 @@
 """How the service itself is: its queue, its workers and their networks, what it has done so far."""
 
-import time
 from collections.abc import Callable, Mapping
 
 import psutil
@@ -17,17 +16,12 @@ from blurline.api.schemas import (
     WorkersAnswer,
 )
 from blurline.errors import TemporaryError
+from blurline.queue.capacity import Capacity, loaded_everywhere
 from blurline.queue.jobqueue import JobQueue
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.stats import WINDOWS, Stats
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.store import Store
-
-MODELS_SECONDS = 2.0
-"""For how long an answer of which networks the workers have is good."""
-
-PREDICTION_SECONDS = 1.0
-"""For how long a prediction is good."""
 
 
 class Vitals:
@@ -43,7 +37,8 @@ class Vitals:
         stats: Stats,
         presence: Presence,
         pipelines: Mapping[str, Pipeline],
-        capacity: int,
+        capacity: Capacity,
+        places: int,
     ) -> None:
         self._store = store
         self._queue = queue
@@ -51,43 +46,22 @@ class Vitals:
         self._presence = presence
         self._pipelines = pipelines
         self._capacity = capacity
+        self._places = places
         self._process = psutil.Process()
-        self._models: tuple[float, frozenset[str] | None] = (-MODELS_SECONDS, None)
-        self._prediction: tuple[float, float | None] = (-PREDICTION_SECONDS, None)
-        self._pace: tuple[float, float | None] = (-PREDICTION_SECONDS, None)
 
     def queue(self) -> QueueAnswer:
         """What waits and what runs, and for how long still."""
-        counts = self._queue.counts()
-        threads = sum(worker.threads for worker in self._presence.alive())
-        each = self._stats.pace()
-        ahead = counts.waiting + counts.retrying + counts.processing
+        load = self._capacity.load()
+        counts = load.counts
         return QueueAnswer(
             depth=counts.waiting,
-            capacity=self._capacity,
+            capacity=self._places,
             retrying=counts.retrying,
             processing=counts.processing,
             failed=counts.failed,
             oldest_age_seconds=round(counts.oldest_age, 3),
-            estimated_seconds=_estimate(ahead, each, threads),
+            estimated_seconds=load.seconds,
         )
-
-    def predicted_seconds(self) -> float | None:
-        """`estimated_seconds` of `queue`, at most a second old."""
-        asked_at, _ = self._prediction
-        if time.monotonic() - asked_at >= PREDICTION_SECONDS:
-            self._prediction = (time.monotonic(), self.queue().estimated_seconds)
-        return self._prediction[1]
-
-    def seconds_each(self) -> float | None:
-        """How much longer the work ahead takes for each job, at most a second old; None while
-        nobody knows."""
-        asked_at, _ = self._pace
-        if time.monotonic() - asked_at >= PREDICTION_SECONDS:
-            threads = sum(worker.threads for worker in self._presence.alive())
-            each = self._stats.pace() if threads else None
-            self._pace = (time.monotonic(), each / threads if each else None)
-        return self._pace[1]
 
     def stats(self) -> StatsAnswer:
         """The service in figures."""
@@ -148,17 +122,9 @@ class Vitals:
             precision=_precisions(workers),
         )
 
-    def loaded_models(self) -> frozenset[str] | None:
-        """Names of the networks that all living workers have loaded; None while none is alive."""
-        asked_at, _ = self._models
-        if time.monotonic() - asked_at >= MODELS_SECONDS:
-            workers = self._presence.alive()
-            self._models = (time.monotonic(), _loaded_everywhere(workers) if workers else None)
-        return self._models[1]
-
     def _targets(self, workers: list[WorkerReport]) -> dict[str, Dependency]:
         """For each target whether its network is loaded in all workers: any may get the job."""
-        loaded = _loaded_everywhere(workers)
+        loaded = loaded_everywhere(workers)
         answer = {}
         for pipeline in self._pipelines.values():
             for name, target in pipeline.targets.items():
@@ -173,18 +139,6 @@ class Vitals:
     def _own_use(self) -> ProcessUse:
         memory = self._process.memory_info().rss
         return ProcessUse(name="api", cpu_percent=self._process.cpu_percent(), memory_bytes=memory)
-
-
-def _estimate(ahead: int, each: float | None, threads: int) -> float | None:
-    """Seconds until so many jobs are done; None if nobody works, or nobody knows how fast."""
-    if not ahead and threads:
-        return 0.0
-    return round(ahead * each / threads, 3) if threads and each else None
-
-
-def _loaded_everywhere(workers: list[WorkerReport]) -> frozenset[str]:
-    models = [frozenset(worker.models) for worker in workers]
-    return frozenset.intersection(*models) if models else frozenset()
 
 
 def _precisions(workers: list[WorkerReport]) -> dict[str, list[str]]:

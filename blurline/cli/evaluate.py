@@ -25,8 +25,8 @@ from blurline.evaluation.report import Report, to_json
 from blurline.evaluation.table import tables
 from blurline.files import write_whole
 from blurline.imaging.header import limits_of
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings
 from blurline.stages.detect import Detect

@@ -11,10 +11,10 @@ from blurline.cli.progress import progress_bar
 from blurline.cli.start import settings_of
 from blurline.cli.store import store_of
 from blurline.queue.connection import DEFAULT_URL, connect
-from blurline.queue.reconciler import NEWER_THAN, SHARDS, open_reconciler
 from blurline.settings import Settings
 from blurline.stack import valkey
 from blurline.storage.vault import open_vault
+from blurline.worker.reconciler import NEWER_THAN, SHARDS, open_reconciler
 
 
 def reconcile(

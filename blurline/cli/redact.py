@@ -18,8 +18,8 @@ from blurline.imaging.header import limits_of
 from blurline.imaging.kind import OutputFormat
 from blurline.inference.detector import Detectors
 from blurline.machine import usable_cores
+from blurline.models.inference import inference
 from blurline.models.load import load_detectors
-from blurline.queue.service import inference
 from blurline.settings import Settings
 from blurline.stages.frame import Options
 from blurline.stages.options import OptionText, default_text, options_of

@@ -21,12 +21,12 @@ from blurline.files import write_whole
 from blurline.imaging.encode import encode
 from blurline.imaging.header import sniff, too_many_bytes
 from blurline.imaging.kind import OutputFormat
-from blurline.jobs.results import blur_metadata, detection_metadata
 from blurline.models.wheels import sha256
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
+from blurline.treatment.report import blur_metadata, detection_metadata
 from blurline.treatment.treatment import Treated, Treatment
-from blurline.treatment.writing import Way
+from blurline.treatment.writing import WriteMethod
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What is wrong with the folder of results for all pictures that would follow, too."""
@@ -149,7 +149,7 @@ class Redactor:
             return self.treatment.treat(data, self.pipeline, options), options
         treated = self.treatment.treat(data, self.pipeline, options, whole=True)
         picture = encode(treated.frame.pixels, asked, self.treatment.quality)
-        return replace(treated, picture=picture, way=Way.REENCODED), options
+        return replace(treated, picture=picture, way=WriteMethod.REENCODED), options
 
     def _put(self, result: Path, picture: bytes, entry: Entry) -> None:
         """Write the result behind its line in the journal."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import typer
 
-from blurline.jobs.callback import webhooks_of
 from blurline.log import configure_logging
 from blurline.settings import Settings, load_settings
 from blurline.stages.options import default_pipeline, default_text
 from blurline.stages.pipeline import Pipeline
+from blurline.webhooks.rules import webhooks_of
 
 Pipelines = Mapping[str, Pipeline]
 

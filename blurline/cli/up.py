@@ -8,8 +8,8 @@ import typer
 from blurline.access.admission import open_admission
 from blurline.cli.models import pull_missing
 from blurline.cli.start import check_defaults, pipelines_of, settings_of, treat_stop_as_interrupt
-from blurline.queue.service import run_worker
 from blurline.stack.stack import running_stack
+from blurline.worker.service import run_worker
 
 
 def up(

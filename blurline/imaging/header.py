@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 
 from blurline.errors import PictureError
-from blurline.imaging.bulk import check_bulk
+from blurline.imaging.animation import is_animated
+from blurline.imaging.ballast import check_bulk
 from blurline.imaging.camera import raw_name, raw_tiff_name
 from blurline.imaging.exif import orientation_of, read_exif
-from blurline.imaging.frames import is_animated
 from blurline.imaging.heif.picture import primary_kind, read_picture
 from blurline.imaging.kind import Kind
 from blurline.imaging.pillow import opened

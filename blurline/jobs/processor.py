@@ -10,14 +10,14 @@ from blurline.certificate.signing import SigningKey
 from blurline.errors import OptionError, OriginalMissingError, StoreUnavailableError
 from blurline.imaging.trial import check_harmless
 from blurline.jobs.job import JobRecord, JobSpec, completed
-from blurline.jobs.results import blur_metadata, detection_metadata
-from blurline.jobs.statement import statement
 from blurline.stages.frame import Frame
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
 from blurline.storage.store import Store
 from blurline.storage.vault import JobFile, OriginalsVault
+from blurline.treatment.report import blur_metadata, detection_metadata
 from blurline.treatment.second_look import SecondLook
+from blurline.treatment.statement import statement
 from blurline.treatment.treatment import Stopwatch, Treatment
 
 JSON = "application/json"

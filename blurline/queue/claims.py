@@ -13,7 +13,7 @@ from redis import Redis
 from blurline.errors import QueueUnavailableError
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import answering
-from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, STATUS, Place
+from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, STATUS, Submission
 from blurline.queue.queuedjob import rq_queue, status_of
 from blurline.queue.shares import ROOM, Shares
 from blurline.settings import Settings
@@ -42,7 +42,7 @@ return {{ARGV[1]}}
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Fingerprint:
     """What an upload is known again by.
 
     Attributes:
@@ -84,13 +84,13 @@ class Claims:
     @answering()
     def claim(
         self,
-        mark: Mark,
+        mark: Fingerprint,
         job_id: str,
         places: int,
         instead_of: str = "",
         owner: str | None = None,
         shared: int | None = None,
-    ) -> Claim | Place:
+    ) -> Claim | Submission:
         """The id that this upload goes under: that of an earlier one, or else `job_id`.
 
         Args:
@@ -114,7 +114,7 @@ class Claims:
             if len(answer) == 1:
                 return Claim(job_id, fresh=True)
             if not answer[0]:
-                return Place(answer[1].decode())
+                return Submission(answer[1].decode())
             held, status = answer[0], status_of(answer[1])
             content, tag = held[:-TAG_LENGTH], held[-TAG_LENGTH:].decode(errors="replace")
             if self._signet.holds(tag, mark.name, content):

@@ -18,7 +18,6 @@ from rq.utils import utcparse
 
 from blurline.jobs.job import JobSpec, JobStatus
 from blurline.queue.connection import answering
-from blurline.queue.outbox import open_outbox
 from blurline.queue.queuedjob import RETRY_SECONDS, TASK, rq_queue, status_of
 from blurline.queue.shares import HELD_SECONDS, ROOM, Shares
 from blurline.settings import Settings
@@ -92,7 +91,7 @@ return free
 """
 
 
-class Place(StrEnum):
+class Submission(StrEnum):
     """What became of a job that was to be queued. `KNOWN`: it was queued before. `SHARE`: its
     caller holds all the places that it may. `GONE`: it was given up, and its picture may be removed
     already."""
@@ -106,7 +105,7 @@ class Place(StrEnum):
     @property
     def taken(self) -> bool:
         """Whether the job is in the queue, or was."""
-        return self in (Place.QUEUED, Place.KNOWN)
+        return self in (Submission.QUEUED, Submission.KNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,6 @@ class JobQueue:
         self.redis = redis
         self._settings = settings
         self._queue = rq_queue(redis, settings)
-        self._outbox = open_outbox(redis, settings)
         self._owners = signet_of(settings, b"owner")
         self._shares = Shares(settings)
         self._submit = redis.register_script(SUBMIT_SCRIPT)
@@ -156,7 +154,7 @@ class JobQueue:
     @answering()
     def submit(
         self, specs: Sequence[JobSpec], *, accepted: bool = False, shared: int | None = None
-    ) -> list[Place]:
+    ) -> list[Submission]:
         """Put the jobs at the end of the queue, unless Redis knows them, at one moment.
 
         Args:
@@ -174,10 +172,10 @@ class JobQueue:
             fields = [word for pair in self._fields(spec).items() for word in pair]
             words += [spec.job_id, self._shares.list_of(spec.owner), len(fields), *fields]
         keys = [self._queue.key, Queue.redis_queues_keys]
-        return [Place(word.decode()) for word in self._submit(keys=keys, args=words)]
+        return [Submission(word.decode()) for word in self._submit(keys=keys, args=words)]
 
     @answering()
-    def room(self, owner: str | None, places: int, shared: int | None) -> Place:
+    def room(self, owner: str | None, places: int, shared: int | None) -> Submission:
         """`QUEUED` if there is a place for a job of that caller at this moment, or why not.
 
         Args:
@@ -185,7 +183,7 @@ class JobQueue:
             shared: places that callers share; None where they do not.
         """
         words = [JOB_PREFIX, self._shares.list_of(owner), places, *self._shares.bounds(shared)]
-        return Place(self._room(keys=[self._queue.key], args=words).decode())
+        return Submission(self._room(keys=[self._queue.key], args=words).decode())
 
     @answering()
     def give_up(self, job_ids: Iterable[str]) -> list[str]:
@@ -215,7 +213,6 @@ class JobQueue:
         known = bool(self.redis.exists(key))
         owner = _owner(self._owners, job_id, self.redis.hget(key, "meta"))  # type: ignore[arg-type]
         self._shares.forget(self.redis, owner, job_id)
-        self._outbox.remove(job_id)
         pipeline = self.redis.pipeline()
         pipeline.lrem(self._queue.key, 0, job_id)
         for registry in (

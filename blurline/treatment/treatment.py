@@ -19,7 +19,7 @@ from blurline.stages.pipeline import Pipeline
 from blurline.stages.regions import apply
 from blurline.treatment.opening import open_frame, whole_frame
 from blurline.treatment.second_look import SecondLook, shows_redactions, uncovered
-from blurline.treatment.writing import Way, write
+from blurline.treatment.writing import WriteMethod, write
 
 WHOLE = "frame"
 """What the redaction of a whole picture is called where targets have their names."""
@@ -45,7 +45,7 @@ class Treated:
     picture: bytes
     header: Header
     frame: Frame
-    way: Way
+    way: WriteMethod
     second_look: SecondLook
     seconds: Mapping[str, float]
 

@@ -17,7 +17,7 @@ from blurline.stages.frame import Frame, Options
 from blurline.stages.regions import apply
 
 
-class Way(StrEnum):
+class WriteMethod(StrEnum):
     """How the redacted file came to be.
 
     `LOSSLESS`: only the blocks that a redaction touches were coded anew, all others are those of
@@ -33,7 +33,7 @@ class Written:
     """A redacted file, the way to it, and the frame whose pixels it holds."""
 
     picture: bytes
-    way: Way
+    way: WriteMethod
     frame: Frame
 
 
@@ -75,13 +75,13 @@ def write(original: bytes, header: Header, frame: Frame, options: Options, quali
                 upright=options.upright,
             )
             kept = replace(metadata, orientation=1) if options.upright else metadata
-            return Written(clean(picture, Kind.JPEG, kept), Way.LOSSLESS, frame)
+            return Written(clean(picture, Kind.JPEG, kept), WriteMethod.LOSSLESS, frame)
         except (JpegError, ValueError):
             pass  # what can't be kept to the bit, or not be cleaned, is encoded anew
     whole = _whole(original, header, frame, options)
     return Written(
         _encoded(original, header, whole, options.output_format, metadata, quality),
-        Way.REENCODED,
+        WriteMethod.REENCODED,
         whole,
     )
 

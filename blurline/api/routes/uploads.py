@@ -10,20 +10,21 @@ from fastapi.concurrency import run_in_threadpool
 
 from blurline.access.caller import Caller
 from blurline.api.access import Submitter
-from blurline.api.batches import BatchPlace
 from blurline.api.errors import RequestError
 from blurline.api.forms import check_fields, files_of, safe_filename, text_of
-from blurline.api.identity import REPLAYED, Choice, digest_of, key_of
-from blurline.api.intake import Entry
+from blurline.api.idempotency import REPLAYED, key_of
 from blurline.api.multipart import Form
 from blurline.api.openapi import form_schema, guarded, replayed
 from blurline.api.schemas import BatchAnswer, BatchEntry, ErrorBody, UploadAnswer
 from blurline.api.service import Service
 from blurline.api.spool import Spool, SpooledFile
 from blurline.imaging.header import too_many_bytes
-from blurline.jobs.callback import callback_of
+from blurline.intake.batches import BatchPlace
+from blurline.intake.fingerprints import JobRequest, digest_of
+from blurline.intake.intake import Entry
 from blurline.jobs.job import JobError, JobSpec, JobStatus
 from blurline.stages.options import NAMES, OptionText
+from blurline.webhooks.rules import callback_of
 
 BATCH_PARALLEL = 8
 """Files of one batch that are judged and stored at a time."""
@@ -92,8 +93,8 @@ async def _take_one(service: Service, request: Request, caller: Caller) -> Entry
         filename = safe_filename(files[0].filename, service.settings.max_filename_length)
 
         def accept(data: bytes) -> Entry:
-            choice = _choose(service, form, "file", caller)
-            return service.intake.take_in(data, filename, choice, key)
+            wanted = _choose(service, form, "file", caller)
+            return service.intake.take_in(data, filename, wanted, key)
 
         async with desk.spool.in_memory(files[0]) as data:
             return await run_in_threadpool(accept, data)
@@ -112,24 +113,24 @@ async def _take_many(
         if len(files) > most:
             raise RequestError(f"a batch holds at most {most} files", code="too_many_files")
         await run_in_threadpool(service.guard.count, caller, len(files))
-        choice = await run_in_threadpool(_choose, service, form, "files", caller)
+        wanted = await run_in_threadpool(_choose, service, form, "files", caller)
         digests = await _digests(files, desk.spool) if key else []
-        place = await run_in_threadpool(service.batches.place, digests, choice, key)
-        return place, await _keep_all(service, files, choice, place)
+        place = await run_in_threadpool(service.batches.place, digests, wanted, key)
+        return place, await _keep_all(service, files, wanted, place)
 
 
-def _choose(service: Service, form: Form, files: str, caller: Caller) -> Choice:
+def _choose(service: Service, form: Form, files: str, caller: Caller) -> JobRequest:
     """The form's options, with the settings' defaults for what it leaves out or leaves empty."""
     settings = service.settings
     check_fields(form, {files, "pipeline", "callback_url", *NAMES})
     pipeline = text_of(form, "pipeline").lower() or settings.default_pipeline
     text = OptionText(**{name: text_of(form, name) for name in NAMES})
-    choice = service.intake.choose(pipeline, text, caller.id)
-    return replace(choice, callback_url=callback_of(text_of(form, "callback_url"), settings))
+    wanted = service.intake.choose(pipeline, text, caller.id)
+    return replace(wanted, callback_url=callback_of(text_of(form, "callback_url"), settings))
 
 
 async def _keep_all(
-    service: Service, files: list[SpooledFile], choice: Choice, place: BatchPlace
+    service: Service, files: list[SpooledFile], wanted: JobRequest, place: BatchPlace
 ) -> list[Entry]:
     """Store the good pictures, a few at a time; none of them if the store goes away meanwhile."""
     limits, parallel = service.limits, asyncio.Semaphore(BATCH_PARALLEL)
@@ -141,7 +142,7 @@ async def _keep_all(
             return Entry(filename, JobError(error.code, error.message))
         async with parallel, service.desk.spool.in_memory(file) as data:
             return await run_in_threadpool(
-                service.batches.keep_or_reject, data, filename, choice, place, number
+                service.batches.keep_or_reject, data, filename, wanted, place, number
             )
 
     results = await asyncio.gather(*starmap(keep, enumerate(files)), return_exceptions=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from blurline.errors import PictureError
-from blurline.imaging.bulk import MAX_STRIPS
+from blurline.imaging.ballast import MAX_STRIPS
 from blurline.imaging.tiff.directory import (
     COMPRESSION,
     HEIGHT,

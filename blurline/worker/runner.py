@@ -18,11 +18,11 @@ from blurline.jobs.orders import Order, find_order, read_order
 from blurline.jobs.processor import Processed, Processor
 from blurline.jobs.records import Records
 from blurline.log import mention
-from blurline.queue.outbox import Event, Outbox
 from blurline.queue.queuedjob import RETRY_SECONDS
 from blurline.queue.stats import Stats
 from blurline.storage.sealing import OriginalUnreadableError
 from blurline.treatment.second_look import SecondLook
+from blurline.webhooks.outbox import Event, Outbox
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ def is_final(error: BaseException | None) -> TypeGuard[BlurlineError]:
 
 
 RUNNER: ContextVar[JobRunner] = ContextVar("RUNNER")
-"""The runner of this worker thread; set by `blurline.queue.crew`."""
+"""The runner of this worker thread; set by `blurline.worker.crew`."""
 
 
 def process_image(job_id: str, *, retries_left: int, waited: float) -> None:

@@ -17,7 +17,7 @@ from redis import Redis
 from starlette.datastructures import Headers
 
 from blurline.api.errors import RequestError
-from blurline.api.identity import HEADER, REPLAYED, key_of
+from blurline.api.idempotency import HEADER, REPLAYED, key_of
 from blurline.jobs.job import JobError, completed, failed
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Records, open_records

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from blurline import metrics
-from blurline.api.earlier import Earlier
-from blurline.api.identity import Choice, Identity, digest_of
-from blurline.api.intake import Entry, Intake
-from blurline.api.places import Places
 from blurline.errors import PictureError, QueueFullError, TemporaryError
+from blurline.intake.backpressure import BackPressure
+from blurline.intake.deduplication import Deduplication
+from blurline.intake.fingerprints import Fingerprints, JobRequest, digest_of
+from blurline.intake.intake import Entry, Intake
 from blurline.jobs.job import JobError
 from blurline.jobs.records import Batch, Records
 
@@ -31,35 +31,37 @@ class Batches:
 
     intake: Intake
     records: Records
-    identity: Identity
-    earlier: Earlier
-    places: Places
+    fingerprints: Fingerprints
+    deduplication: Deduplication
+    backpressure: BackPressure
 
-    def place(self, digests: Sequence[bytes], choice: Choice, key: str | None) -> BatchPlace:
+    def place(self, digests: Sequence[bytes], request: JobRequest, key: str | None) -> BatchPlace:
         """The id that a batch goes under.
 
         Args:
             digests: of its files in their order, by `digest_of`; only with a key.
 
         Raises:
-            RequestError: `idempotency_mismatch`, the key was sent with something else.
+            IdempotencyMismatchError: the key was sent with something else.
             QueueFullError: the queue takes no more at the moment.
             QueueUnavailableError, StoreUnavailableError: try again later.
         """
         if key is None:
-            self.places.check(choice.owner)
+            self.backpressure.check(request.owner)
             return BatchPlace(str(uuid4()))
-        claim = self.earlier.claim(self.identity.of_batch(digests, choice, key), choice.owner)
+        claim = self.deduplication.claim(
+            self.fingerprints.of_batch(digests, request, key), request.owner
+        )
         return BatchPlace(claim.job_id, key, again=not claim.fresh)
 
     def keep_or_reject(
-        self, data: bytes, filename: str, choice: Choice, place: BatchPlace, number: int
+        self, data: bytes, filename: str, request: JobRequest, place: BatchPlace, number: int
     ) -> Entry:
         """Store one file of a batch, unless it was taken in before; a bad picture is an answer."""
         try:
             kind = self.intake.judge(data)
-            mark = self.identity.of_file(digest_of(data), choice, place.key, number)
-            return self.intake.keep_under(mark, kind, data, filename, choice)
+            fingerprint = self.fingerprints.of_file(digest_of(data), request, place.key, number)
+            return self.intake.store_once(fingerprint, kind, data, filename, request)
         except (PictureError, QueueFullError) as error:
             return Entry(filename, JobError(error.code, error.message))
 

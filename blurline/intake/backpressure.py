@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from blurline import metrics
-from blurline.api.vitals import Vitals
 from blurline.errors import QueueFullError
-from blurline.queue.jobqueue import JobQueue, Place
+from blurline.queue.capacity import Capacity
+from blurline.queue.jobqueue import JobQueue, Submission
 
 RETRY_SHARE = 0.1
 """A caller is told to come back when about this share of the queue has been worked off."""
@@ -16,7 +16,7 @@ LONGEST_RETRY_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class BackPressure:
     """The places of the queue.
 
     Attributes:
@@ -26,7 +26,7 @@ class Places:
     """
 
     queue: JobQueue
-    vitals: Vitals
+    load: Capacity
     capacity: int
     most_seconds: float
     several: Callable[[], bool] = lambda: False
@@ -47,7 +47,7 @@ class Places:
         """
         if not self.several():
             return None
-        each = self.vitals.seconds_each() if self.most_seconds else None
+        each = self.load.seconds_each() if self.most_seconds else None
         return self.capacity if not each else min(self.capacity, int(self.most_seconds / each))
 
     def check(self, owner: str | None) -> None:
@@ -61,9 +61,9 @@ class Places:
         if not place.taken:
             raise self.full(place)
 
-    def full(self, place: Place) -> QueueFullError:
+    def full(self, place: Submission) -> QueueFullError:
         """What a caller is told who got no place, by what the queue lacks; it is counted too."""
-        if place is Place.SHARE:
+        if place is Submission.SHARE:
             metrics.UPLOADS.labels("share").inc()
             return QueueFullError(
                 "you hold your share of the queue's places; try again later",
@@ -86,11 +86,11 @@ class Places:
         """By how many seconds the work ahead is more than it may be; 0 if it is not."""
         if not self.most_seconds:
             return 0.0
-        ahead = self.vitals.predicted_seconds()
+        ahead = self.load.predicted_seconds()
         return 0.0 if ahead is None else max(0.0, ahead - self.most_seconds)
 
     def _retry_after(self) -> int:
-        ahead = self.vitals.predicted_seconds()
+        ahead = self.load.predicted_seconds()
         if ahead is None:
             return LONGEST_RETRY_SECONDS
         return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(ahead * RETRY_SHARE)))

@@ -16,18 +16,18 @@ from blurline.errors import BlurlineError
 from blurline.jobs.leftovers import Leftovers
 from blurline.machine import usable_cores
 from blurline.queue.connection import connect, reason
-from blurline.queue.keeper import Keeper
-from blurline.queue.messenger import open_messenger
-from blurline.queue.outbox import open_outbox
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.queuedjob import rq_queue
-from blurline.queue.reconciler import Reconciler, Recovery
-from blurline.queue.task import RUNNER, JobRunner
-from blurline.queue.upkeep import Upkeep
-from blurline.queue.watchdog import HUNG_STATUS, Pulse
-from blurline.queue.worker import BEATS, ImageWorker
 from blurline.settings import Settings
 from blurline.storage.retention import Sweeper
+from blurline.webhooks.messenger import open_messenger
+from blurline.webhooks.outbox import open_outbox
+from blurline.worker.keeper import Keeper
+from blurline.worker.loop import BEATS, ImageWorker
+from blurline.worker.reconciler import Reconciler, Recovery
+from blurline.worker.runner import RUNNER, JobRunner
+from blurline.worker.upkeep import Upkeep
+from blurline.worker.watchdog import HUNG_STATUS, Pulse
 
 KEEP_SECONDS = 1
 REPORT_SECONDS = 1

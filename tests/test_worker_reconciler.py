@@ -19,8 +19,12 @@ from blurline.jobs.job import JobError, JobSpec, failed
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, Place
-from blurline.queue.reconciler import (
+from blurline.queue.jobqueue import JobQueue, Submission
+from blurline.settings import Settings
+from blurline.storage import keys
+from blurline.storage.objects import open_store
+from blurline.storage.vault import Originals, open_vault
+from blurline.worker.reconciler import (
     DONE_PREFIX,
     OLDER_THAN,
     Reconciled,
@@ -28,10 +32,6 @@ from blurline.queue.reconciler import (
     Recovery,
     open_reconciler,
 )
-from blurline.settings import Settings
-from blurline.storage import keys
-from blurline.storage.objects import open_store
-from blurline.storage.vault import Originals, open_vault
 from tests.parts import (
     ended,
     environment_of,
@@ -45,7 +45,7 @@ from tests.parts import (
     upload,
     worker,
 )
-from tests.test_api_identity import die_between_store_and_queue
+from tests.test_intake_fingerprints import die_between_store_and_queue
 
 NOW = timedelta(0)
 BROKEN = JobError("corrupt_image", "the picture's data is damaged")
@@ -154,14 +154,14 @@ def test_an_upload_that_was_refused_is_not_queued_by_others(
     spec = stored(settings)
     queue = JobQueue(redis, settings)
     assert queue.give_up([spec.job_id]) == [spec.job_id]
-    assert queue.submit([spec]) == [Place.GONE]
+    assert queue.submit([spec]) == [Submission.GONE]
     assert reconciler(settings).reconcile(older_than=NOW).requeued == 0
     assert waiting(redis) == []
 
 
 def test_a_job_that_is_queued_can_not_be_given_up(settings: Settings, redis: Redis) -> None:
     spec, queue = job_spec(), JobQueue(redis, settings)
-    assert queue.submit([spec, spec]) == [Place.QUEUED, Place.KNOWN]
+    assert queue.submit([spec, spec]) == [Submission.QUEUED, Submission.KNOWN]
     assert queue.give_up([spec.job_id]) == []
     assert waiting(redis) == [spec.job_id]
 
@@ -171,7 +171,10 @@ def test_accepted_jobs_find_a_place_in_a_full_queue(
 ) -> None:
     narrow = settings_for(settings.redis_url or "", tmp_path, max_queue_size=1)
     lost, other = stored(narrow), job_spec()
-    assert JobQueue(redis, narrow).submit([other, job_spec()]) == [Place.QUEUED, Place.FULL]
+    assert JobQueue(redis, narrow).submit([other, job_spec()]) == [
+        Submission.QUEUED,
+        Submission.FULL,
+    ]
     assert reconciler(narrow).reconcile(older_than=NOW).requeued == 1
     assert waiting(redis) == [other.job_id, lost.job_id]
 

@@ -15,7 +15,7 @@ from rq.worker_registration import clean_worker_registry
 
 from blurline.jobs.job import JobError
 from blurline.queue.queuedjob import RETRY_SECONDS, PictureQueue, QueuedJob
-from blurline.queue.task import JobRunner
+from blurline.worker.runner import JobRunner
 
 LOCK_KEY = "blurline:keeper"
 LOCK_SECONDS = 30

@@ -20,7 +20,7 @@ from redis.exceptions import LockError
 from blurline.jobs.job import JobSpec
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Records, open_records
-from blurline.queue.jobqueue import JobQueue, Place
+from blurline.queue.jobqueue import JobQueue, Submission
 from blurline.settings import Settings
 from blurline.storage.retention import DATA_KEYS, METADATA
 from blurline.storage.store import Store
@@ -146,9 +146,9 @@ class Reconciler:
         queued = 0
         if specs and not dry_run:
             places = self.queue.submit(specs, accepted=True)
-            queued = sum(place is Place.QUEUED for place in places)
+            queued = sum(place is Submission.QUEUED for place in places)
             for spec, place in zip(specs, places, strict=True):
-                if place is Place.QUEUED:
+                if place is Submission.QUEUED:
                     log.info("job %s: was lost and is queued again", spec.job_id)
         return Reconciled(0, len(lost), queued, len(lost) - len(specs))
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from blurline.errors import OptionError, SettingsError
-from blurline.jobs.addresses import address_of, is_metadata, is_public
 from blurline.settings import Settings
+from blurline.webhooks.addresses import address_of, is_metadata, is_public
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what stands before a secret
 LEAST_SECRET, MOST_SECRET = 24, 64

@@ -6,12 +6,11 @@ from enum import Enum, auto
 from uuid import uuid4
 
 from blurline import metrics
-from blurline.api.errors import RequestError
-from blurline.api.places import Places
-from blurline.errors import QueueUnavailableError
+from blurline.errors import IdempotencyMismatchError, QueueUnavailableError
+from blurline.intake.backpressure import BackPressure
 from blurline.jobs.records import Records
-from blurline.queue.claims import Claim, Claims, Mark
-from blurline.queue.jobqueue import Place
+from blurline.queue.claims import Claim, Claims, Fingerprint
+from blurline.queue.jobqueue import Submission
 
 DAY_SECONDS = 86400
 
@@ -30,47 +29,46 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class Deduplication:
     """Finds and judges earlier jobs. `result_days` is how long results are kept; 0: for good."""
 
     claims: Claims
-    places: Places
+    backpressure: BackPressure
     records: Records
     result_days: float
 
-    def known_again(self, mark: Mark, owner: str | None) -> tuple[str, bool]:
+    def resolve(self, fingerprint: Fingerprint, owner: str | None) -> tuple[str, bool]:
         """The id that an upload goes under, and whether its job stands already.
 
         Raises:
-            RequestError, QueueFullError: what `claim` raises.
+            IdempotencyMismatchError, QueueFullError: what `claim` raises.
             QueueUnavailableError, StoreUnavailableError: try again later.
         """
         over = ""
         for _ in range(CLAIMS):
-            claim = self.claim(mark, owner, over)
+            claim = self.claim(fingerprint, owner, over)
             standing = self._standing(claim)
             if standing is not Standing.OVER:
                 return claim.job_id, standing is Standing.STANDS
             over = claim.job_id
         raise QueueUnavailableError("the same picture fails at this moment; try again")
 
-    def claim(self, mark: Mark, owner: str | None, over: str = "") -> Claim:
+    def claim(self, fingerprint: Fingerprint, owner: str | None, over: str = "") -> Claim:
         """The id for a caller's upload, in place of that of an earlier job that counts no more.
 
         Raises:
-            RequestError: `idempotency_mismatch`, the mark's key was sent with something else.
+            IdempotencyMismatchError: the fingerprint's key was sent with something else.
             QueueFullError: the upload is a new one, and the queue takes no more at the moment.
             QueueUnavailableError: Redis is away.
         """
-        places, shared = self.places.now(), self.places.shared()
-        claim = self.claims.claim(mark, str(uuid4()), places, over, owner, shared)
-        if isinstance(claim, Place):
-            raise self.places.full(claim)
+        places, shared = self.backpressure.now(), self.backpressure.shared()
+        claim = self.claims.claim(fingerprint, str(uuid4()), places, over, owner, shared)
+        if isinstance(claim, Submission):
+            raise self.backpressure.full(claim)
         if not claim.fits:
             metrics.UPLOADS.labels("mismatch").inc()
-            raise RequestError(
-                "this Idempotency-Key was sent with another picture or other options",
-                code="idempotency_mismatch",
+            raise IdempotencyMismatchError(
+                "this Idempotency-Key was sent with another picture or other options"
             )
         return claim
 

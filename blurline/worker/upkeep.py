@@ -16,10 +16,10 @@ from blurline.errors import StoreUnavailableError
 from blurline.jobs.leftovers import Leftovers
 from blurline.jobs.records import open_records
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.reconciler import SHARDS
 from blurline.settings import Settings
 from blurline.storage.retention import LONGEST_WRITE, Retention, Sweeper, set_lifecycle
 from blurline.storage.store import Store
+from blurline.worker.reconciler import SHARDS
 
 LOCK_KEY = "blurline:sweeper"
 LOCK_SECONDS = 3600

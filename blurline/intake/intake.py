@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from blurline import metrics, tracing
-from blurline.api.earlier import CLAIMS, Earlier
-from blurline.api.identity import Choice, Identity, digest_of
-from blurline.api.places import Places
-from blurline.api.vitals import Vitals
 from blurline.errors import OptionError, QueueUnavailableError, TemporaryError
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
+from blurline.intake.backpressure import BackPressure
+from blurline.intake.deduplication import CLAIMS, Deduplication
+from blurline.intake.fingerprints import Fingerprints, JobRequest, digest_of
 from blurline.jobs.job import JobError, JobSpec
 from blurline.log import subject
-from blurline.queue.claims import Mark
-from blurline.queue.jobqueue import JobQueue, Place
+from blurline.queue.capacity import Capacity
+from blurline.queue.claims import Fingerprint
+from blurline.queue.jobqueue import JobQueue, Submission
 from blurline.stages.options import OptionText, options_of
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
@@ -58,30 +58,30 @@ class Intake:
 
     originals: OriginalsVault
     queue: JobQueue
-    identity: Identity
-    earlier: Earlier
-    places: Places
-    vitals: Vitals
+    fingerprints: Fingerprints
+    deduplication: Deduplication
+    backpressure: BackPressure
+    capacity: Capacity
     pipelines: Mapping[str, Pipeline]
     defaults: OptionText
     limits: Limits
 
-    def choose(self, pipeline: str, text: OptionText, owner: str | None = None) -> Choice:
-        """The caller's words as a choice that can be served; the job will belong to `owner`.
+    def choose(self, pipeline: str, text: OptionText, owner: str | None = None) -> JobRequest:
+        """The caller's words as a request that can be served; the job will belong to `owner`.
 
         Raises:
             OptionError: an unknown pipeline, or options that `options_of` refuses.
-            ModelMissingError: a network is missing that the choice needs.
+            ModelMissingError: a network is missing that the request needs.
             QueueUnavailableError: it can't be asked which networks the workers have.
         """
         if pipeline not in self.pipelines:
             raise OptionError(f"pipeline must be one of {', '.join(self.pipelines)}")
         chosen = self.pipelines[pipeline]
         options = options_of(text, self.defaults, chosen.targets)
-        loaded = self.vitals.loaded_models()
+        loaded = self.capacity.loaded_models()
         if loaded is not None:
             chosen.check_models(options, loaded)
-        return Choice(chosen, options, owner)
+        return JobRequest(chosen, options, owner)
 
     def judge(self, data: bytes) -> Kind:
         """The picture's kind, by its header alone.
@@ -91,7 +91,9 @@ class Intake:
         """
         return read_header(data, self.limits).kind
 
-    def take_in(self, data: bytes, filename: str, choice: Choice, key: str | None = None) -> Entry:
+    def take_in(
+        self, data: bytes, filename: str, request: JobRequest, key: str | None = None
+    ) -> Entry:
         """Judge one picture, store it and queue it, unless that was done already.
 
         Args:
@@ -99,48 +101,53 @@ class Intake:
 
         Raises:
             PictureError: what `judge` raises.
-            RequestError: `idempotency_mismatch`, the key was sent with something else.
+            IdempotencyMismatchError: the key was sent with something else.
             QueueFullError: the queue takes no more at the moment.
             QueueUnavailableError, StoreUnavailableError: try again later. What is stored by then
                 stays if Redis can't say whether it is queued: the next try finds it.
         """
         kind = self.judge(data)
-        mark = self.identity.of_picture(digest_of(data), choice, key)
-        if mark is None:
-            self.places.check(choice.owner)
+        fingerprint = self.fingerprints.of_picture(digest_of(data), request, key)
+        if fingerprint is None:
+            self.backpressure.check(request.owner)
         for _ in range(CLAIMS):
-            entry = self.keep_under(mark, kind, data, filename, choice)
+            entry = self.store_once(fingerprint, kind, data, filename, request)
             if entry.replayed:
                 metrics.UPLOADS.labels("replayed").inc()
                 return entry
             (place,) = self.submit([entry.spec])
-            if place in (Place.FULL, Place.SHARE):
-                raise self.places.full(place)
+            if place in (Submission.FULL, Submission.SHARE):
+                raise self.backpressure.full(place)
             if place.taken:
                 return entry
         raise QueueUnavailableError("the same picture is being given up elsewhere; try again")
 
-    def keep_under(
-        self, mark: Mark | None, kind: Kind, data: bytes, filename: str, choice: Choice
+    def store_once(
+        self,
+        fingerprint: Fingerprint | None,
+        kind: Kind,
+        data: bytes,
+        filename: str,
+        request: JobRequest,
     ) -> Entry:
-        """The picture under the id of its mark, stored unless the job of an earlier one stands.
+        """The picture under its fingerprint's id, stored unless the job of an earlier one stands.
 
         Raises:
-            RequestError: `idempotency_mismatch`, the mark's key was sent with something else.
+            IdempotencyMismatchError: the fingerprint's key was sent with something else.
             QueueFullError: the queue takes no more at the moment.
             QueueUnavailableError, StoreUnavailableError: try again later.
         """
-        if mark is None:
-            spec = _spec(str(uuid4()), kind, filename, len(data), choice)
+        if fingerprint is None:
+            spec = _spec(str(uuid4()), kind, filename, len(data), request)
         else:
-            job_id, stands = self.earlier.known_again(mark, choice.owner)
-            spec = _spec(job_id, kind, filename, len(data), choice)
+            job_id, stands = self.deduplication.resolve(fingerprint, request.owner)
+            spec = _spec(job_id, kind, filename, len(data), request)
             if stands:
                 return Entry(filename, spec, replayed=True)
         self._store(spec, data)
         return Entry(filename, spec)
 
-    def keep(self, data: bytes, filename: str, choice: Choice) -> JobSpec:
+    def keep(self, data: bytes, filename: str, request: JobRequest) -> JobSpec:
         """Judge the picture and store it for a caller who waits; the job has to be submitted then.
 
         Raises:
@@ -148,11 +155,11 @@ class Intake:
             StoreUnavailableError: it could not be stored.
         """
         job_id = keys.new_id(fleeting=True)
-        spec = _spec(job_id, self.judge(data), filename, len(data), choice)
+        spec = _spec(job_id, self.judge(data), filename, len(data), request)
         self._store(spec, data)
         return spec
 
-    def submit(self, specs: Sequence[JobSpec]) -> list[Place]:
+    def submit(self, specs: Sequence[JobSpec]) -> list[Submission]:
         """Queue jobs whose pictures are stored; the pictures of those that are not are removed.
 
         Raises:
@@ -161,7 +168,7 @@ class Intake:
         if not specs:
             return []
         with tracing.span("enqueue", jobs=len(specs)):
-            places = self.queue.submit(specs, shared=self.places.shared())
+            places = self.queue.submit(specs, shared=self.backpressure.shared())
         self.forget([s for s, place in zip(specs, places, strict=True) if not place.taken])
         metrics.UPLOADS.labels("taken").inc(sum(place.taken for place in places))
         return places
@@ -175,7 +182,7 @@ class Intake:
         """
         (place,) = self.submit([spec])
         if not place.taken:
-            raise self.places.full(place)
+            raise self.backpressure.full(place)
 
     def forget(self, specs: Sequence[JobSpec]) -> None:
         """Remove stored pictures that were not queued, as far as Redis and the store allow.
@@ -201,7 +208,7 @@ class Intake:
             raise
 
 
-def _spec(job_id: str, kind: Kind, filename: str, size: int, choice: Choice) -> JobSpec:
+def _spec(job_id: str, kind: Kind, filename: str, size: int, request: JobRequest) -> JobSpec:
     return JobSpec(
         job_id=job_id,
         original=keys.original(job_id, kind),
@@ -209,10 +216,10 @@ def _spec(job_id: str, kind: Kind, filename: str, size: int, choice: Choice) -> 
         filename=filename,
         file_size=size,
         submitted_at=time.time(),
-        pipeline=choice.pipeline.name,
-        options=choice.options,
-        owner=choice.owner,
+        pipeline=request.pipeline.name,
+        options=request.options,
+        owner=request.owner,
         request_id=subject("request_id"),
         trace=tracing.context(),
-        callback_url=choice.callback_url,
+        callback_url=request.callback_url,
     )

@@ -19,10 +19,10 @@ import httpx
 
 from blurline import __version__, metrics
 from blurline.errors import OptionError, QueueUnavailableError
-from blurline.jobs.callback import CallbackRules, webhooks_of
 from blurline.log import about
-from blurline.queue.outbox import LEASE_SECONDS, Event, Outbox
 from blurline.settings import Settings
+from blurline.webhooks.outbox import LEASE_SECONDS, Event, Outbox
+from blurline.webhooks.rules import CallbackRules, webhooks_of
 
 WAITS = (5, 30, 120, 600, 1800, 3600, 7200, 14400)
 """Seconds between the tries of one event: nine tries in nearly eight hours."""

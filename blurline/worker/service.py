@@ -17,20 +17,21 @@ from blurline.errors import ModelError, ModelMissingError, SettingsError
 from blurline.imaging.header import limits_of
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import open_records
-from blurline.machine import MachineCollector, folders_of, usable_cores
-from blurline.models.load import Inference, load_detectors
+from blurline.machine import MachineCollector, folders_of
+from blurline.models.inference import inference
+from blurline.models.load import load_detectors
 from blurline.queue.connection import DEFAULT_URL, connect
-from blurline.queue.crew import Crew
-from blurline.queue.outbox import open_outbox
-from blurline.queue.reconciler import open_reconciler
 from blurline.queue.stats import Stats
-from blurline.queue.task import JobRunner
-from blurline.queue.upkeep import ask_bucket, open_leftovers, open_sweeper
 from blurline.settings import Settings
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
 from blurline.treatment.treatment import Treatment
+from blurline.webhooks.outbox import open_outbox
+from blurline.worker.crew import Crew
+from blurline.worker.reconciler import open_reconciler
+from blurline.worker.runner import JobRunner
+from blurline.worker.upkeep import ask_bucket, open_leftovers, open_sweeper
 
 M_MMAP_THRESHOLD = -3  # malloc.h of glibc
 LARGE_BLOCK = 4_000_000
@@ -104,18 +105,6 @@ def _serve_metrics(settings: Settings) -> None:
             f"WORKER_METRICS_PORT: can't listen on {host}:{port} ({error.strerror}); choose "
             "another one, or 0 for none"
         ) from error
-
-
-def inference(settings: Settings) -> Inference:
-    """How the settings want networks to be run."""
-    return Inference(
-        model_dir=settings.model_dir,
-        threads=settings.inference_threads or usable_cores(),
-        precision=settings.inference_precision,
-        device=settings.device,
-        max_batch_size=settings.max_batch_size,
-        max_queue_delay=settings.max_queue_delay,
-    )
 
 
 def _warn(name: str, error: ModelError) -> None:

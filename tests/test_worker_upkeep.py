@@ -13,12 +13,12 @@ from redis import Redis
 
 from blurline.audit import AuditTrail
 from blurline.imaging.kind import Kind
-from blurline.queue.upkeep import LOCK_KEY, Upkeep, ask_bucket, open_sweeper, retention_of
 from blurline.settings import load_settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.retention import Retention, lifecycle_rules
 from blurline.storage.vault import open_vault
+from blurline.worker.upkeep import LOCK_KEY, Upkeep, ask_bucket, open_sweeper, retention_of
 from tests.parts import S3Server, files_below
 
 

@@ -20,7 +20,7 @@ from rq.worker import WorkerStatus
 from blurline.errors import BlurlineError
 from blurline.log import about, outline
 from blurline.queue.queuedjob import PictureQueue, QueuedJob
-from blurline.queue.task import is_final, process_image
+from blurline.worker.runner import is_final, process_image
 
 BEATS = 4
 """Heartbeats in the time after which a worker that gives none is taken for dead."""

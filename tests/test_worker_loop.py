@@ -15,12 +15,12 @@ from blurline.imaging.trial import check_harmless
 from blurline.jobs import processor
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import Batch
-from blurline.queue.keeper import LOST
 from blurline.queue.queuedjob import RETRY_SECONDS, TASK, rq_queue
 from blurline.queue.stats import Stats
-from blurline.queue.worker import ImageWorker
 from blurline.storage import keys
 from blurline.storage.objects import ObstoreStore
+from blurline.worker.keeper import LOST
+from blurline.worker.loop import ImageWorker
 from tests.parts import serving
 from tests.plays import Flow, Play, begin, finish, half, nothing
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from blurline.errors import PictureError
-from blurline.imaging.frames import is_animated
+from blurline.imaging.animation import is_animated
 from blurline.imaging.header import Limits, read_header, sniff
 from blurline.imaging.kind import Kind
 from tests.carriers import AVIF, CARRIERS, KINDS, carrier, png_chunk

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blurline.errors import OptionError
-from blurline.jobs.callback import CallbackRules
+from blurline.webhooks.rules import CallbackRules
 from tests.parts import refusal, serving, settings_for
 
 SECRET = f"whsec_{b64encode(bytes(32)).decode()}"

@@ -1,0 +1,1 @@
+"""Taking pictures in: known again or not, stored, then queued."""

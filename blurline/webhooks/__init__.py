@@ -1,0 +1,1 @@
+"""Reports of jobs' ends: where to, what waits to be sent, and the sending."""

@@ -1,0 +1,1 @@
+"""A worker process: threads that take jobs, and what keeps the queues and the store in order."""
