@@ -45,7 +45,7 @@ test: $(INSTALLED) ## run the test suite, JOBS files of it at a time
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-long: $(INSTALLED) ## run the tests that take minutes: all hostile files, the API's own description
-	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m long -o faulthandler_timeout=3600 $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## try the service with damaged forms, requests and pictures; SECONDS, SEED, TARGETS, REPLAY=file
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed "$(SEED)") \

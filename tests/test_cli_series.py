@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from blurline.redaction.styles import Style
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Pipeline
 from blurline.treatment.treatment import Treatment
-from tests.parts import NothingToBlur, drawing, files_below, picture_file
+from tests.parts import PATIENCE, ROOT, NothingToBlur, drawing, files_below, picture_file
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1_000_000)
 
@@ -57,6 +58,59 @@ class Stopping(NothingToBlur):
         return super().run(frame, options, detectors)
 
 
+def redacted(
+    source: Path,
+    target: Path,
+    stage: type[NothingToBlur],
+    recipe: bytes,
+    *,
+    verbose: bool,
+    **how: Any,
+) -> int:
+    """Redact the pictures in this process; the exit status."""
+    redactor = Redactor(
+        Pipeline("test", "Looks for nothing", (stage({}),)),
+        Options((), Style.SOLID),
+        Treatment({}, LIMITS, quality=90, second_looks=0.0),
+        recipe,
+        **how,
+    )
+    series = series_of(source, target, lambda kind: kind.written)
+    return redact_all(series, redactor, 1, verbose=verbose)
+
+
+def ended(source: Path, status: int, out: str, err: str) -> Ended:
+    """What the lines of a process, or of this one, say of the pictures."""
+    lines = [json.loads(line) for line in out.splitlines()]
+    base = source if source.is_dir() else source.parent
+    named = {os.path.relpath(line["file"], base): line for line in lines}
+    failed = {name: line["error"]["code"] for name, line in named.items() if "error" in line}
+    return Ended(status, set(named) - set(failed), failed, err)
+
+
+PRESSING = """
+import signal, sys
+from pathlib import Path
+from tests.test_cli_series import Stopping, redacted
+before = signal.getsignal(signal.SIGINT)
+status = redacted(Path(sys.argv[1]), Path(sys.argv[2]), Stopping, b"", verbose=False)
+assert signal.getsignal(signal.SIGINT) is before
+sys.exit(status)
+"""
+
+
+def pressed_ctrl_c(source: Path, target: Path) -> Ended:
+    """Redact in a process of its own, which a signal that comes amiss may end."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRESSING, source, target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return ended(source, done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture
 def source(tmp_path: Path, small_jpeg: bytes) -> Path:
     """A folder of three pictures."""
@@ -79,27 +133,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def redact(source: Path, target: Path, *, recipe: bytes = b"", **how: Any) -> Ended:
         verbose, stage = how.pop("verbose", False), how.pop("stage", NothingToBlur)
-        redactor = Redactor(
-            Pipeline("test", "Looks for nothing", (stage({}),)),
-            Options((), Style.SOLID),
-            Treatment({}, LIMITS, quality=90, second_looks=0.0),
-            recipe,
-            **how,
-        )
-        series = series_of(source, target, lambda kind: kind.written)
         capsys.readouterr()
-        status = redact_all(series, redactor, 1, verbose=verbose)
+        status = redacted(source, target, stage, recipe, verbose=verbose, **how)
         said = capsys.readouterr()
-        lines = [json.loads(line) for line in said.out.splitlines()]
-        base = source if source.is_dir() else source.parent
-        named = {os.path.relpath(line["file"], base): line for line in lines}
-        failed = {name: line["error"] for name, line in named.items() if "error" in line}
-        return Ended(
-            status,
-            set(named) - set(failed),
-            {name: error["code"] for name, error in failed.items()},
-            said.err,
-        )
+        return ended(source, status, said.out, said.err)
 
     return redact
 
@@ -294,13 +331,11 @@ def test_ctrl_c_finishes_what_is_under_way_and_the_rest_is_done_next_time(
 ) -> None:
     for number in range(10):
         (source / f"m{number}.jpg").write_bytes(small_jpeg + b"%d" % number)
-    handler = signal.getsignal(signal.SIGINT)
 
-    end = run(source, target, stage=Stopping)
+    end = pressed_ctrl_c(source, target)
 
-    assert end.status == STOPPED
+    assert end.status == STOPPED, end.err
     assert "the same command goes on where it stopped" in end.err
-    assert signal.getsignal(signal.SIGINT) is handler
     done = {str(path.relative_to(target)) for path in results_below(target)}
     assert done == end.redacted
     rest = run(source, target)
