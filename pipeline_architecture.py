@@ -73,10 +73,13 @@ def pipelines(settings: Settings) -> dict[str, Pipeline]:
     }
     blur = Blur(targets)
     detect = Detect(settings.detection_model)
+    privacy = (settings.queue_name, settings.job_timeout)
     return {
         pipeline.name: pipeline
         for pipeline in (
-            Pipeline("blur_detect", "Blur, then list the objects that are left", (blur, detect)),
-            Pipeline("blur", "Blur only", (blur,)),
+            Pipeline(
+                "blur_detect", "Blur, then list the objects that are left", (blur, detect), *privacy
+            ),
+            Pipeline("blur", "Blur only", (blur,), *privacy),
         )
     }

@@ -21,7 +21,7 @@ from blurline.jobs.processor import Processor
 from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.queuedjob import rq_queue
+from blurline.queue.queues import Queues
 from blurline.queue.stats import Stats
 from blurline.settings import Settings
 from blurline.storage import keys
@@ -105,7 +105,7 @@ def submit(
     ledger: Ledger, settings: Settings, redis: Redis, specs: Sequence[JobSpec], at_a_time: int = 1
 ) -> None:
     """Queue the jobs as the API does."""
-    queue = JobQueue(redis, settings)
+    queue = Queues(redis, settings, {})
     for first in range(0, len(specs), at_a_time):
         ledger.charged("submit", partial(queue.submit, specs[first : first + at_a_time]))
 
@@ -115,7 +115,7 @@ def take(ledger: Ledger, settings: Settings, redis: Redis, jobs: int) -> None:
     token = RUNNER.set(cast("JobRunner", _Idle()))
     try:
         worker = ImageWorker(
-            rq_queue(redis, settings), f"bench-{uuid4()}", redis, settings.abandoned_after
+            JobQueue(redis, settings).rq, f"bench-{uuid4()}", redis, settings.abandoned_after
         )
         ledger.charged("take", partial(worker.work, max_jobs=jobs, logging_level="WARNING"))
     finally:

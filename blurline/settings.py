@@ -52,7 +52,15 @@ class Settings(BaseSettings):
         None, repr=False, description="Password of the Sentinels, where `REDIS_URL` holds none."
     )
     queue_name: str = Field(
-        "image_processing_queue", min_length=1, description="Name of the rq queue."
+        "image_processing_queue",
+        min_length=1,
+        description="Name of the queue of pipelines that redact.",
+    )
+    transform_queue: str = Field(
+        "transform_queue",
+        min_length=1,
+        description="Name of the queue of pipelines that make another picture of the one they are "
+        "given.",
     )
     max_queue_size: int = Field(
         1000, ge=1, description="Waiting jobs above which an upload is answered 429."
@@ -97,7 +105,12 @@ class Settings(BaseSettings):
         "that uploads are answered at once while pictures are worked on; 0: not at all.",
     )
     job_timeout: int = Field(
-        60, ge=1, description="Seconds one try of a job may take before it is given up."
+        60,
+        ge=1,
+        description="Seconds one try of a job of `QUEUE_NAME` may take before it is given up.",
+    )
+    transform_timeout: int = Field(
+        600, ge=1, description="The same for a job of `TRANSFORM_QUEUE`."
     )
     abandoned_after: int = Field(
         20,

@@ -10,7 +10,7 @@ from blurline.access.apikeys import new_key
 from blurline.access.caller import Scope
 from blurline.audit import AuditTrail
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from tests.originals import vault_in
@@ -54,7 +54,7 @@ class House:
         spec = job_spec(pipeline="test", targets=(), owner=owner)
         vault_in(self.settings.data_dir).put(spec.job_id, spec.kind, picture, spec.to_order())
         settings = self.settings.model_copy(update={"queue_name": f"of-{spec.job_id}"})
-        JobQueue(connect(settings.redis_url or ""), settings).submit([spec])
+        Queues(connect(settings.redis_url or ""), settings, {}).submit([spec])
         with image_worker(settings, runner(settings)) as worker:
             worker.work(max_jobs=1)
         assert self.get(f"/status/{spec.job_id}", "admin").json()["status"] == "completed"

@@ -22,7 +22,7 @@ from rq.job import Job
 from blurline.certificate.certificate import verify
 from blurline.certificate.signing import Finding, load_signing_key
 from blurline.jobs.job import JobRecord, JobStatus
-from blurline.queue.queuedjob import rq_queue
+from blurline.queue.jobqueue import JobQueue
 from blurline.settings import Settings
 from blurline.stack.supervisor import Child, Program, Supervisor
 from blurline.storage import keys
@@ -138,7 +138,7 @@ class House:
     def at_rest(self) -> bool:
         """Whether all accepted jobs have their records, and nothing waits or runs."""
         with self.valkey.client() as redis:
-            queue = rq_queue(redis, self.settings)
+            queue = JobQueue(redis, self.settings).rq
             lists = (queue.key, queue.intermediate_queue_key)
             sets = (queue.started_job_registry.key, queue.scheduled_job_registry.key)
             if any(map(redis.llen, lists)) or any(map(redis.zcard, sets)):

@@ -23,7 +23,7 @@ from blurline.inference.scan import Scan
 from blurline.jobs.records import Records
 from blurline.log import configure_logging
 from blurline.queue.stats import Stats
-from blurline.settings import load_settings
+from blurline.settings import Settings, load_settings
 from blurline.stages.blur import Blur
 from blurline.stages.frame import Quality
 from blurline.stages.pipeline import Level, Pipeline, Target
@@ -35,15 +35,17 @@ from blurline.worker.service import run_worker
 
 NETWORK = "yunet"
 LEVELS = {quality: Level(Scan((320,)), threshold=0.3, margin=0.1) for quality in Quality}
-PIPELINES = {
-    "blur": Pipeline(
-        "blur", "Blur only", (Blur({"face": Target(NETWORK, frozenset({"face"}), LEVELS)}),)
-    )
-}
+STAGE = Blur({"face": Target(NETWORK, frozenset({"face"}), LEVELS)})
 SETTINGS = {"default_targets": "face", "default_pipeline": "blur"}
 """What the service here needs beside the settings of a test."""
 
 FOREVER = 10**6
+
+
+def pipelines(settings: Settings) -> dict[str, Pipeline]:
+    """The one pipeline."""
+    blur = Pipeline("blur", "Blur only", (STAGE,), settings.queue_name, settings.job_timeout)
+    return {blur.name: blur}
 
 
 def puts(folder: str) -> Callable[..., bool]:
@@ -127,7 +129,7 @@ def api() -> FastAPI:
     """The API for the settings of the environment."""
     settings = load_settings()
     configure_logging(settings)
-    return create_app(settings, PIPELINES)
+    return create_app(settings, pipelines(settings))
 
 
 def main() -> None:
@@ -138,7 +140,7 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings)
-        run_worker(settings, PIPELINES)
+        run_worker(settings, pipelines(settings))
     except BlurlineError as error:
         raise SystemExit(f"blurline: {error}") from error
 

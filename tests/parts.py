@@ -38,8 +38,8 @@ from blurline.jobs.job import JobSpec
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
-from blurline.queue.queuedjob import rq_queue
-from blurline.queue.stats import Stats
+from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stack import valkey
@@ -62,6 +62,9 @@ DATA = ROOT.parent / "shared" / "data"
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting; generous, since machines differ."""
+
+WAITING = ("image_processing_queue", 60.0)
+"""Queue and patience of pipelines that tests make up."""
 
 NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
 """An id that nothing has."""
@@ -316,19 +319,21 @@ class NothingToBlur(Blur):
 
 def runner(settings: Settings, *stages: Stage) -> JobRunner:
     """Runs jobs of the pipeline `test`, which looks for nothing and so needs no network."""
-    pipeline = Pipeline("test", "Looks for nothing", (NothingToBlur({}), *stages))
+    waiting = (settings.queue_name, settings.job_timeout)
+    pipeline = Pipeline("test", "Looks for nothing", (NothingToBlur({}), *stages), *waiting)
+    known = {pipeline.name: pipeline}
     store = open_store(settings)
     limits = limits_of(settings)
     processor = Processor(
         store,
         open_vault(settings, store),
-        {pipeline.name: pipeline},
+        known,
         Treatment({}, limits, quality=90, second_looks=0.0),
         load_signing_key(None, settings.data_dir),
     )
     redis = connect(settings.redis_url or "")
-    outbox = open_outbox(redis, settings)
-    return JobRunner(processor, open_records(settings, store), Stats(redis), outbox)
+    queues, outbox = Queues(redis, settings, known), open_outbox(redis, settings)
+    return JobRunner(processor, open_records(settings, store), queues, outbox)
 
 
 @contextmanager
@@ -338,7 +343,7 @@ def image_worker(settings: Settings, jobs: JobRunner) -> Iterator[ImageWorker]:
     token = RUNNER.set(jobs)
     try:
         yield ImageWorker(
-            rq_queue(connection, settings),
+            JobQueue(connection, settings).rq,
             f"test-{uuid4()}",
             connection,
             settings.abandoned_after,

@@ -11,7 +11,7 @@ from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.queuedjob import rq_queue
+from blurline.queue.queues import Queues
 from blurline.queue.stats import Stats, Totals
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
@@ -28,13 +28,13 @@ class Play:
     def __init__(self, settings: Settings, *stages: Any) -> None:
         self.settings = settings
         self.redis: Redis = connect(settings.redis_url or "")
-        self.queue = JobQueue(self.redis, settings)
+        self.queues = Queues(self.redis, settings, {})
         self.store = open_store(settings)
         self.records = open_records(settings, self.store)
         self.runner: JobRunner = runner(settings, *stages)
         self.now = 0.0
         self.keeper = Keeper(
-            rq_queue(self.redis, settings),
+            JobQueue(self.redis, settings).rq,
             self.runner,
             settings.abandoned_after,
             clock=lambda: self.now,
@@ -46,7 +46,7 @@ class Play:
         vault.put(spec.job_id, spec.kind, picture or b"", spec.to_order())
         if picture is None:
             self.store.delete(spec.original)
-        self.queue.submit([spec])
+        self.queues.submit([spec])
         return spec
 
     def work(self, jobs: int = 1) -> None:
@@ -62,7 +62,7 @@ class Play:
             after(hands, found[0])
 
     def state(self, spec: JobSpec) -> JobStatus:
-        (state,) = self.queue.states([spec.job_id])
+        (state,) = self.queues.states([spec.job_id])
         assert state is not None
         return state.status
 
@@ -76,7 +76,7 @@ class Play:
 
     def waits(self) -> list[float]:
         """Seconds until the next try of each job that waits for one, which then is due at once."""
-        key = rq_queue(self.redis, self.settings).scheduled_job_registry.key
+        key = JobQueue(self.redis, self.settings).rq.scheduled_job_registry.key
         found = self.redis.zrange(key, 0, -1, withscores=True)
         for job_id, _ in found:
             self.redis.zadd(key, {job_id: 0})

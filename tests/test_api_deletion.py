@@ -18,7 +18,7 @@ from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.jobs.records import Records, open_records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Target
 from blurline.storage import keys
@@ -169,7 +169,7 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_no_result(
     settings, data_folder = settings_for(redis_url, tmp_path), DataFolder(tmp_path)
     spec = job_spec(pipeline="test", targets=())
     vault_in(tmp_path).put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
-    JobQueue(connect(redis_url), settings).submit([spec])
+    Queues(connect(redis_url), settings, {}).submit([spec])
     receipts: list[DeletionReceipt] = []
 
     with serving(settings) as client:
@@ -244,7 +244,7 @@ def test_a_job_is_marked_as_deleted_before_anything_is_removed(
     settings, spec = settings_for(redis_url, tmp_path), job_spec()
     store = Watched(tmp_path / "store", spec.job_id)
     vault, key = open_vault(settings, store), load_signing_key(None, tmp_path)
-    queue = JobQueue(connect(redis_url), settings)
+    queue = Queues(connect(redis_url), settings, {})
     vault.put(spec.job_id, Kind.JPEG, b"a picture")
     result = keys.processed(spec.job_id, Kind.JPEG)
     store.put(result, b"a result", "image/jpeg")

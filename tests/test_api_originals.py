@@ -8,7 +8,7 @@ import pytest
 from blurline.audit import AuditTrail
 from blurline.imaging.kind import Kind
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from tests.callers import House, key_settings
@@ -21,7 +21,7 @@ def test_an_original_is_handed_out_as_it_was_sent_and_the_trail_says_to_whom(
 ) -> None:
     spec = job_spec(owner="key-eve")
     vault_in(house.settings.data_dir).put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
-    JobQueue(connect(house.settings.redis_url or ""), house.settings).submit([spec])
+    Queues(connect(house.settings.redis_url or ""), house.settings, {}).submit([spec])
     for job_id in (spec.job_id, house.treated(small_jpeg, "eve")):
         answer = house.get(f"/original/{job_id}", "eve")
         assert answer.status_code == 200

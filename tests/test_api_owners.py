@@ -16,9 +16,10 @@ from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobError, JobSpec, failed
 from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.storage.objects import FolderStore, open_store
 from blurline.storage.vault import open_vault
+from blurline.webhooks.outbox import open_outbox
 from tests.callers import House, bearer, key_file
 from tests.parts import NOBODY, job_spec, refusal, serving, settings_for
 
@@ -177,11 +178,12 @@ def test_a_deletion_that_failed_half_way_still_knows_its_owner(
 ) -> None:
     settings, spec = settings_for(redis_url, tmp_path), job_spec(owner="key-alice")
     store = Failing(tmp_path / "store")
-    records, queue = open_records(settings, store), JobQueue(connect(redis_url), settings)
+    records, queue = open_records(settings, store), Queues(connect(redis_url), settings, {})
     vault, key = open_vault(settings, store), load_signing_key(None, tmp_path)
     vault.put(spec.job_id, Kind.JPEG, b"a picture")
+    outbox = open_outbox(connect(redis_url), settings)
     queue.submit([spec])
-    deletion = Deletion(store, vault, records, queue, AuditTrail(store), key)
+    deletion = Deletion(store, vault, records, queue, outbox, AuditTrail(store), key)
 
     with pytest.raises(StoreUnavailableError):
         deletion.delete(spec.job_id, owner="key-alice")

@@ -13,7 +13,7 @@ import pytest
 
 from blurline.inference.detector import Detectors
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.stages.frame import Frame, Options
 from blurline.stages.options import NAMES
 from blurline.stages.pipeline import Target
@@ -72,7 +72,7 @@ def test_a_job_that_runs_is_processing(redis_url: str, tmp_path: Path, small_jpe
     settings, seen = settings_for(redis_url, tmp_path), []
     spec = job_spec(pipeline="test", targets=())
     vault_in(tmp_path).put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
-    JobQueue(connect(redis_url), settings).submit([spec])
+    Queues(connect(redis_url), settings, {}).submit([spec])
 
     with serving(settings) as client:
 

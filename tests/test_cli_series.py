@@ -28,7 +28,7 @@ from blurline.redaction.styles import Style
 from blurline.stages.frame import Frame, Options
 from blurline.stages.pipeline import Pipeline
 from blurline.treatment.treatment import Treatment
-from tests.parts import PATIENCE, ROOT, NothingToBlur, drawing, files_below, picture_file
+from tests.parts import PATIENCE, ROOT, WAITING, NothingToBlur, drawing, files_below, picture_file
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1_000_000)
 
@@ -69,7 +69,7 @@ def redacted(
 ) -> int:
     """Redact the pictures in this process; the exit status."""
     redactor = Redactor(
-        Pipeline("test", "Looks for nothing", (stage({}),)),
+        Pipeline("test", "Looks for nothing", (stage({}),), *WAITING),
         Options((), Style.SOLID),
         Treatment({}, LIMITS, quality=90, second_looks=0.0),
         recipe,

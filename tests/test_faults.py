@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
 from blurline.storage.masterkeys import load_master_keys
@@ -144,7 +144,7 @@ def test_a_done_job_is_not_unknown_while_the_store_is_away(
         spec.job_id, spec.kind, small_jpeg, spec.to_order()
     )
     with serving(settings) as client, image_worker(settings, runner(settings)) as hands:
-        JobQueue(hands.connection, settings).submit([spec])
+        Queues(hands.connection, settings, {}).submit([spec])
         hands.work(max_jobs=1, logging_level="WARNING")
         assert client.get(f"/status/{spec.job_id}").json()["status"] == "completed"
         (tmp_path / "store").rename(tmp_path / "elsewhere")

@@ -25,7 +25,7 @@ from blurline.models.inference import inference
 from blurline.models.load import load_detectors
 from blurline.models.wheels import sha256
 from blurline.queue.connection import connect
-from blurline.queue.stats import Stats
+from blurline.queue.queues import Queues
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
@@ -44,10 +44,10 @@ from blurline.treatment.writing import WriteMethod
 from blurline.webhooks.outbox import Outbox
 from blurline.worker.runner import JobRunner
 from pipeline_architecture import pipelines
-from tests.parts import NothingToBlur, files_below, job_spec
+from tests.parts import WAITING, NothingToBlur, files_below, job_spec
 
 LIMITS = Limits(50_000_000, 100_000_000)
-ONLY_LOOKS = Pipeline("only_looks", "Blurs nothing", (Detect("yolo11n"),))
+ONLY_LOOKS = Pipeline("only_looks", "Blurs nothing", (Detect("yolo11n"),), *WAITING)
 RESULTS = {"processing_time": 0.1, "blur_metadata": {"counts": {"face": 1}}}
 FACES, VEHICLES = load_settings().face_model, load_settings().vehicle_model
 TRIANGLE = ((0.0, 0.0), (1.0, 0.0), (0.5, 0.5))
@@ -306,7 +306,7 @@ def test_a_store_that_goes_away_meanwhile_is_worth_another_try(
 
     job = job_spec(pipeline="leaving", targets=())
     vault.put(job.job_id, job.kind, small_jpeg)
-    leaving = {"leaving": Pipeline("leaving", "", (Leaving({}),))}
+    leaving = {"leaving": Pipeline("leaving", "", (Leaving({}),), *WAITING)}
     with pytest.raises(StoreUnavailableError):
         replace(processor, pipelines=leaving).process(job)
 
@@ -363,7 +363,12 @@ def test_the_certificate_of_an_obscured_picture_names_no_network_that_was_missin
 def run(processor: Processor, records: Records, spec: JobSpec, redis_url: str) -> None:
     """The first and only try of the job."""
     redis = connect(redis_url)
-    jobs = JobRunner(processor, records, Stats(redis), Outbox(redis, "test", Signet([bytes(32)])))
+    jobs = JobRunner(
+        processor,
+        records,
+        Queues(redis, load_settings(), {}),
+        Outbox(redis, "test", Signet([bytes(32)])),
+    )
     jobs.run(spec.job_id, retries_left=0, waited=0.0)
 
 
@@ -389,7 +394,7 @@ def test_an_original_is_encrypted_and_vanishes_with_its_job_if_wanted(
     assert stored.startswith(sent if policy is Originals.KEEP else ORIGINAL_FORMAT)
     assert (sent[:100] in stored) == (policy is Originals.KEEP)
 
-    known = {"test": Pipeline("test", "Looks for nothing", (NothingToBlur({}),))}
+    known = {"test": Pipeline("test", "Looks for nothing", (NothingToBlur({}),), *WAITING)}
     processor = replace(processor, originals=vault, pipelines=known)
     if good:
         run(processor, records, job, redis_url)
@@ -426,7 +431,7 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_no_picture_and_no_certificat
 
     job = job_spec(pipeline="deleting", options=Options((), Style.MOSAIC))
     vault.put(job.job_id, job.kind, small_jpeg, job.to_order())
-    known = {"deleting": Pipeline("deleting", "", (Deleting({}),))}
+    known = {"deleting": Pipeline("deleting", "", (Deleting({}),), *WAITING)}
     run(replace(processor, pipelines=known), records, job, redis_url)
     assert records.is_deleted(job.job_id)
     assert records.find(job.job_id) is None

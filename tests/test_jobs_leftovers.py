@@ -17,7 +17,8 @@ from blurline.jobs.job import GIVEN_UP, JobError, JobSpec, completed, failed
 from blurline.jobs.leftovers import MONTH, Leftovers
 from blurline.jobs.records import Batch, Records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, Submission
+from blurline.queue.jobqueue import Submission
+from blurline.queue.queues import Queues
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options
@@ -257,7 +258,7 @@ def age(folder: Path) -> None:
 def upkeep(redis: Redis, redis_url: str, tmp_path: Path) -> Callable[[], None]:
     settings = settings_for(redis_url, tmp_path)
     store = open_store(settings)
-    leftovers = open_leftovers(settings, redis, store)
+    leftovers = open_leftovers(settings, Queues(redis, settings, {}), store)
     return Upkeep(redis, open_sweeper(settings, store), leftovers).sweep
 
 
@@ -268,7 +269,7 @@ def test_the_sweeper_removes_leftovers_without_any_time_to_keep_and_writes_origi
     store, spec, queued = open_store(settings), job_spec(), job_spec()
     for one in (spec, queued):
         store.put(keys.original(one.job_id, one.kind), b"picture", TEXT)
-    queue = JobQueue(connect(redis_url), settings)
+    queue = Queues(connect(redis_url), settings, {})
     queue.submit([queued])
     age(tmp_path / "store")
     upkeep()

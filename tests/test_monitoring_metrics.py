@@ -28,7 +28,7 @@ from blurline.inference.engine import Arithmetic, Outputs, Size
 from blurline.machine import MachineCollector, memory
 from blurline.models.load import Inference, load_detectors
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.queue.server import redis_memory
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import Frame, Redaction
@@ -66,7 +66,7 @@ def work_off(settings: Settings, *pictures: bytes, second_looks: float = 0.0) ->
     jobs = runner(settings)
     treatment = replace(jobs._processor.treatment, second_looks=second_looks)
     jobs._processor = replace(jobs._processor, treatment=treatment)
-    queue = JobQueue(connect(settings.redis_url or ""), settings)
+    queue = Queues(connect(settings.redis_url or ""), settings, {})
     for picture in pictures:
         spec = job_spec(targets=(), pipeline="test", submitted_at=time.time() - 100)
         jobs._processor.originals.put(spec.job_id, spec.kind, picture, spec.to_order())
@@ -157,9 +157,9 @@ def test_an_error_of_the_store_is_counted_once(tmp_path: Path) -> None:
 
 def test_an_error_of_redis_is_counted_once(tmp_path: Path) -> None:
     settings = settings_for(f"unix://{tmp_path}/nobody.sock", tmp_path)
-    queue = JobQueue(connect(settings.redis_url or ""), settings)
+    queue = Queues(connect(settings.redis_url or ""), settings, {})
     with counted(1, "blurline_redis_errors_total"), pytest.raises(QueueUnavailableError):
-        queue.depth()
+        queue.first.depth()
 
 
 def test_redis_says_what_it_uses_and_what_it_may(shared_valkey: ValkeyServer) -> None:

@@ -19,6 +19,7 @@ from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed
 from blurline.queue.connection import connect, reason
 from blurline.queue.jobqueue import RETRY_SECONDS, JobQueue, QueueCounts
 from blurline.queue.presence import ALIVE_SECONDS, Presence, WorkerReport
+from blurline.queue.queues import Queues
 from blurline.queue.stats import Stats
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
@@ -41,8 +42,8 @@ def redis(redis_url: str) -> Redis:
 
 
 @pytest.fixture
-def queue(redis: Redis, settings: Settings) -> JobQueue:
-    return JobQueue(redis, settings)
+def queue(redis: Redis, settings: Settings) -> Queues:
+    return Queues(redis, settings, {})
 
 
 @pytest.fixture
@@ -71,24 +72,24 @@ def trivial(settings: Settings, picture: bytes | None) -> JobSpec:
     return spec
 
 
-def run(settings: Settings, queue: JobQueue, *specs: JobSpec) -> None:
+def run(settings: Settings, queue: Queues, *specs: JobSpec) -> None:
     """Submit the jobs and run each of them once."""
     queue.submit(specs)
     with image_worker(settings, runner(settings)) as worker:
         worker.work(max_jobs=len(specs), logging_level="WARNING")
 
 
-def test_a_submitted_job_waits(queue: JobQueue) -> None:
+def test_a_submitted_job_waits(queue: Queues) -> None:
     before, spec = time.time(), job_spec()
     queue.submit([spec])
     (state,) = queue.states([spec.job_id])
     assert state is not None
     assert state.status is JobStatus.SUBMITTED
     assert before - 1 <= state.updated_at <= time.time() + 1
-    assert queue.depth() == 1
+    assert queue.first.depth() == 1
 
 
-def test_jobs_that_were_never_submitted_have_no_state(queue: JobQueue) -> None:
+def test_jobs_that_were_never_submitted_have_no_state(queue: Queues) -> None:
     known, unknown = job_spec(), job_spec()
     queue.submit([known])
     states = queue.states([unknown.job_id, known.job_id, unknown.job_id])
@@ -96,7 +97,7 @@ def test_jobs_that_were_never_submitted_have_no_state(queue: JobQueue) -> None:
 
 
 def test_jobs_are_taken_in_the_order_of_their_submission(
-    queue: JobQueue, redis: Redis, settings: Settings
+    queue: Queues, redis: Redis, settings: Settings
 ) -> None:
     specs = [job_spec() for _ in range(5)]
     queue.submit(specs[:3])
@@ -106,12 +107,12 @@ def test_jobs_are_taken_in_the_order_of_their_submission(
     assert [found and found[0].id for found in taken] == [spec.job_id for spec in specs]
 
 
-def test_an_empty_queue_counts_nothing(queue: JobQueue) -> None:
-    assert queue.counts() == QueueCounts(0, 0, 0, 0, 0.0)
+def test_an_empty_queue_counts_nothing(queue: Queues) -> None:
+    assert queue.first.counts() == QueueCounts(0, 0, 0, 0, 0.0)
 
 
 def test_every_job_is_counted_where_it_is(
-    queue: JobQueue, settings: Settings, tmp_path: Path, small_jpeg: bytes
+    queue: Queues, settings: Settings, tmp_path: Path, small_jpeg: bytes
 ) -> None:
     bad, fine = trivial(settings, None), trivial(settings, small_jpeg)
     run(settings, queue, bad, fine)
@@ -125,7 +126,7 @@ def test_every_job_is_counted_where_it_is(
         assert found is not None
         worker.prepare_job_execution(found[0], remove_from_intermediate_queue=True)
 
-    counts = queue.counts()
+    counts = queue.first.counts()
     assert replace(counts, oldest_age=0.0) == QueueCounts(1, 1, 1, 1, 0.0)
     assert 0 < counts.oldest_age < 60
     ids = [spec.job_id for spec in (bad, fine, retried, running, waiting)]
@@ -138,7 +139,7 @@ def test_every_job_is_counted_where_it_is(
     ]
 
 
-def test_messages_say_nothing_but_that_a_job_waits(queue: JobQueue, redis: Redis) -> None:
+def test_messages_say_nothing_but_that_a_job_waits(queue: Queues, redis: Redis) -> None:
     spec = job_spec(filename="mister-x-at-home.jpg", callback_url="https://hook.example.org/t0ken")
     queue.submit([spec])
     values = redis.hgetall(f"rq:job:{spec.job_id}")
@@ -148,7 +149,7 @@ def test_messages_say_nothing_but_that_a_job_waits(queue: JobQueue, redis: Redis
     assert not [word for word in (b"mister-x", b"t0ken", b"mosaic") if word in said]
 
 
-def test_a_jobs_description_does_not_repeat_its_file_name(queue: JobQueue, redis: Redis) -> None:
+def test_a_jobs_description_does_not_repeat_its_file_name(queue: Queues, redis: Redis) -> None:
     spec = job_spec(filename="mister-x-at-home.jpg")
     queue.submit([spec])
     values = redis.hgetall(f"rq:job:{spec.job_id}")
@@ -156,7 +157,7 @@ def test_a_jobs_description_does_not_repeat_its_file_name(queue: JobQueue, redis
 
 
 def test_a_job_has_a_time_limit_and_tries_with_growing_waits(
-    queue: JobQueue, redis: Redis, settings: Settings
+    queue: Queues, redis: Redis, settings: Settings
 ) -> None:
     spec = job_spec()
     queue.submit([spec])
@@ -173,7 +174,7 @@ def left_of(redis: Redis, spec: JobSpec) -> dict[bytes, int]:
 
 @pytest.mark.parametrize(("good", "ttl"), [(True, 100), (False, 200)], ids=["done", "failed"])
 def test_redis_forgets_an_ended_job_in_time(
-    queue: JobQueue, redis: Redis, settings: Settings, small_jpeg: bytes, good: bool, ttl: int
+    queue: Queues, redis: Redis, settings: Settings, small_jpeg: bytes, good: bool, ttl: int
 ) -> None:
     spec = trivial(settings, small_jpeg if good else None)
     run(settings, queue, spec)
@@ -187,18 +188,18 @@ def test_redis_forgets_an_ended_job_at_once_if_told_so(
     redis_url: str, redis: Redis, tmp_path: Path, small_jpeg: bytes, good: bool
 ) -> None:
     settings = settings_for(redis_url, tmp_path, result_ttl=0, failure_ttl=0)
-    queue, spec = JobQueue(redis, settings), trivial(settings, small_jpeg if good else None)
+    queue, spec = Queues(redis, settings, {}), trivial(settings, small_jpeg if good else None)
     run(settings, queue, spec)
     assert queue.states([spec.job_id]) == [None]
     assert -1 not in left_of(redis, spec).values()
 
 
 CALLS: dict[str, Callable[[Redis, Settings], object]] = {
-    "submit": lambda redis, settings: JobQueue(redis, settings).submit([job_spec()]),
+    "submit": lambda redis, settings: Queues(redis, settings, {}).submit([job_spec()]),
     "depth": lambda redis, settings: JobQueue(redis, settings).depth(),
-    "states": lambda redis, settings: JobQueue(redis, settings).states([job_spec().job_id]),
+    "states": lambda redis, settings: Queues(redis, settings, {}).states([job_spec().job_id]),
     "counts": lambda redis, settings: JobQueue(redis, settings).counts(),
-    "check": lambda redis, settings: JobQueue(redis, settings).check(),
+    "check": lambda redis, settings: Queues(redis, settings, {}).check(),
     "totals": lambda redis, settings: Stats(redis).totals(),
     "window": lambda redis, settings: Stats(redis).window(60),
     "record": lambda redis, settings: Stats(redis).record(done(NOW)),
@@ -218,7 +219,7 @@ def test_a_redis_that_is_away_is_said_to_be(
 def test_a_redis_that_refuses_says_why(own_valkey: ValkeyServer, tmp_path: Path) -> None:
     with own_valkey.client() as client:
         client.execute_command("ACL", "SETUSER", "default", "-@all")
-    queue = JobQueue(connect(own_valkey.url), settings_for(own_valkey.url, tmp_path))
+    queue = Queues(connect(own_valkey.url), settings_for(own_valkey.url, tmp_path), {})
     with pytest.raises(QueueUnavailableError, match="the queue refuses: NoPermissionError"):
         queue.check()
 

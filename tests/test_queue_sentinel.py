@@ -11,7 +11,8 @@ import pytest
 from blurline.errors import QueueUnavailableError, SettingsError
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import SENTINEL_PORT, connect
-from blurline.queue.jobqueue import JobQueue, Submission
+from blurline.queue.jobqueue import Submission
+from blurline.queue.queues import Queues
 from tests.parts import (
     environment_of,
     eventually,
@@ -74,14 +75,14 @@ def test_sentinels_that_are_away_and_a_service_they_do_not_know_are_a_queue_that
     stranger = group.url.replace(SERVICE, "stranger")
     for url in (nobody, stranger):
         with pytest.raises(QueueUnavailableError):
-            JobQueue(connect(url), settings_for(url, tmp_path)).check()
+            Queues(connect(url), settings_for(url, tmp_path), {}).check()
 
 
 def test_a_client_asks_the_next_sentinel_and_follows_the_primary(
     group: SentinelGroup, tmp_path: Path
 ) -> None:
     url = group.url.replace("://", f"://{HOST}:{free_port()},")
-    queue = JobQueue(connect(url), settings_for(url, tmp_path))
+    queue = Queues(connect(url), settings_for(url, tmp_path), {})
     spec = job_spec()
     assert queue.submit([spec]) == [Submission.QUEUED]
     group.kill(group.ports[0])
@@ -99,7 +100,7 @@ def test_a_client_asks_the_next_sentinel_and_follows_the_primary(
     assert eventually(state, "the replica is the primary") is JobStatus.SUBMITTED
     assert group.primary() == group.ports[1]
     assert queue.submit([job_spec()]) == [Submission.QUEUED]
-    assert queue.depth() == 2
+    assert queue.first.depth() == 2
 
 
 def sent(client: httpx.Client, photo: bytes, name: str) -> str | None:

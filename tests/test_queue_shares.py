@@ -72,11 +72,11 @@ def test_a_job_that_is_taken_or_deleted_holds_no_place_any_more(
     for spec in own:
         order = replace(spec, pipeline="test").to_order()
         play.runner._processor.originals.put(spec.job_id, spec.kind, small_jpeg, order)
-    assert play.queue.submit([*own, *of("key-a", 1)], shared=4) == [QUEUED, QUEUED, SHARE]
+    assert play.queues.submit([*own, *of("key-a", 1)], shared=4) == [QUEUED, QUEUED, SHARE]
     play.work()
-    assert places(play.queue, "key-a", 2, 4) == [QUEUED, SHARE]
-    play.queue.forget(own[1].job_id)
-    assert places(play.queue, "key-a", 2, 4) == [QUEUED, SHARE]
+    assert places(play.queues.first, "key-a", 2, 4) == [QUEUED, SHARE]
+    play.queues.forget(own[1].job_id)
+    assert places(play.queues.first, "key-a", 2, 4) == [QUEUED, SHARE]
 
 
 def test_what_was_accepted_before_has_a_place_whoever_holds_how_many(queue: JobQueue) -> None:

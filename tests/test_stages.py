@@ -27,7 +27,7 @@ from blurline.stages.frame import Frame, Options, Quality
 from blurline.stages.options import OptionText, default_pipeline, default_text, options_of
 from blurline.stages.pipeline import Level, Pipeline, Target
 from pipeline_architecture import pipelines
-from tests.parts import ROOT
+from tests.parts import ROOT, WAITING
 
 SIDE = 320
 LABELS = ("face", "car", "person")
@@ -379,7 +379,7 @@ def test_objects_below_the_threshold_are_not_listed() -> None:
 # Pipelines
 
 
-BLUR_DETECT = Pipeline("both", "Blur, then detect", (ONE_NET, Detect("coco")))
+BLUR_DETECT = Pipeline("both", "Blur, then detect", (ONE_NET, Detect("coco")), *WAITING)
 
 
 def test_the_detection_stage_sees_the_blurred_picture() -> None:
@@ -394,7 +394,7 @@ def test_the_detection_stage_sees_the_blurred_picture() -> None:
 
 @pytest.mark.parametrize("gone", ["faces", "coco", "objects"])
 def test_a_missing_network_is_refused_before_any_stage_runs(gone: str) -> None:
-    pipeline = Pipeline("both", "Blur, then detect", (TWO_NETS, Detect("objects")))
+    pipeline = Pipeline("both", "Blur, then detect", (TWO_NETS, Detect("objects")), *WAITING)
     eyes = {name: Eye((FACE, CAR)) for name in ("faces", "coco", "objects") if name != gone}
     frame = Frame(picture())
     with pytest.raises(ModelMissingError):
@@ -406,7 +406,7 @@ def test_a_missing_network_is_refused_before_any_stage_runs(gone: str) -> None:
 
 
 def test_a_network_that_is_not_needed_may_be_missing() -> None:
-    pipeline = Pipeline("both", "Blur, then detect", (TWO_NETS, Detect("coco")))
+    pipeline = Pipeline("both", "Blur, then detect", (TWO_NETS, Detect("coco")), *WAITING)
     assert pipeline.needed_models(solid("car")) == {"coco"}
     frame, _ = pipeline.run(Frame(picture()), solid("car"), {"coco": detector(Eye((CAR,)))})
     assert frame.redactions

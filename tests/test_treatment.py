@@ -33,7 +33,7 @@ from blurline.treatment.treatment import WHOLE, Treated, Treatment
 from blurline.treatment.writing import WriteMethod
 from pipeline_architecture import pipelines
 from tests.jpegs import codec, coefficients, decoded, scene
-from tests.parts import NothingToBlur, drawing, picture_file
+from tests.parts import WAITING, NothingToBlur, drawing, picture_file
 
 LIMITS = Limits(50_000_000, 100_000_000)
 FACES = load_settings().face_model
@@ -60,7 +60,7 @@ def treat(
 ) -> Treated:
     """The picture after the stages, with a second look."""
     treatment = Treatment(detectors or {}, LIMITS, quality=90, second_looks=second_looks)
-    return treatment.treat(data, Pipeline("test", "", stages), options)
+    return treatment.treat(data, Pipeline("test", "", stages, *WAITING), options)
 
 
 def seeing(boxes: Iterable[tuple[float, float, float, float]]) -> Blur:
@@ -470,7 +470,7 @@ def test_a_result_may_have_more_bytes_than_an_upload_may_have() -> None:
     image = Image.fromarray(scene(320, 240)).quantize(256)
     data = picture_file(image, "PNG", optimize=True)
     treatment = Treatment({}, Limits(len(data), 10**6), quality=90, second_looks=1.0)
-    pipeline = Pipeline("test", "Redacts a corner", (seeing([(10.0, 10.0, 60.0, 60.0)]),))
+    pipeline = Pipeline("test", "Redacts a corner", (seeing([(10.0, 10.0, 60.0, 60.0)]),), *WAITING)
 
     treated = treatment.treat(data, pipeline, NO_TARGET)
 

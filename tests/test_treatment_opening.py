@@ -32,7 +32,7 @@ from blurline.treatment.writing import WriteMethod, write
 from pipeline_architecture import pipelines
 from tests.arithmetic import ARITHMETICS, computing_in
 from tests.jpegs import LIMITS, by_pillow, by_simplejpeg, codec, coefficients, decoded, scan_by_scan
-from tests.parts import NothingToBlur, picture_file
+from tests.parts import WAITING, NothingToBlur, picture_file
 from tests.sure import assert_sure_ones_agree
 
 SETTINGS = load_settings()
@@ -67,7 +67,7 @@ def treat(
 
 
 def with_stage(*stages: Stage) -> Pipeline:
-    return Pipeline("test", "", stages)
+    return Pipeline("test", "", stages, *WAITING)
 
 
 def reduction(data: bytes, pipeline: Pipeline, detectors: Detectors, options: Options) -> int:

@@ -20,6 +20,7 @@ from blurline.jobs.job import JobSpec, JobStatus
 from blurline.queue.claims import Claims, Fingerprint
 from blurline.queue.jobqueue import JobQueue
 from blurline.queue.queuedjob import RETRY_SECONDS, TASK
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.webhooks.outbox import Event, open_outbox
 from tests.parts import NOBODY, job_spec, runner, settings_for
@@ -205,7 +206,7 @@ def test_jobs_are_done_as_they_were_ordered_whatever_else_redis_says_of_them(
         assert play.state(spec) is play.record(spec).status is JobStatus.COMPLETED
         lasts = play.redis.ttl(f"rq:job:{spec.job_id}")
         assert 0 < lasts <= play.settings.result_ttl
-    assert play.queue.depth() == 0
+    assert play.queues.first.depth() == 0
 
 
 def test_such_jobs_outlive_their_workers_and_their_waiting(play: Play, small_jpeg: bytes) -> None:
@@ -218,7 +219,7 @@ def test_such_jobs_outlive_their_workers_and_their_waiting(play: Play, small_jpe
     play.miss_the_lost()
     play.next_try()
     assert {play.state(spec) for spec in specs} == {JobStatus.SUBMITTED}
-    assert play.queue.depth() == len(specs)
+    assert play.queues.first.depth() == len(specs)
     play.work()
     ended = [one for spec in specs if (one := play.records.find(spec.job_id)) is not None]
     assert [record.status for record in ended] == [JobStatus.COMPLETED]
@@ -261,7 +262,7 @@ def test_an_owner_that_redis_names_is_believed_with_our_tag_alone(
 ) -> None:
     settings = settings_for(redis_url, tmp_path)
     redis = Redis.from_url(redis_url)
-    queue, mine, other = JobQueue(redis, settings), *(job_spec(owner=f"key-{n}") for n in "ab")
+    queue, mine, other = Queues(redis, settings, {}), *(job_spec(owner=f"key-{n}") for n in "ab")
     queue.submit([mine, other])
     key = Job.key_for(mine.job_id)
 
@@ -296,18 +297,19 @@ def test_an_upload_is_answered_by_no_job_that_somebody_else_put_in_the_mapping(
     claims: tuple[Claims, Redis, Settings],
 ) -> None:
     desk, redis, settings = claims
+    queue = JobQueue(redis, settings)
     mine, theirs = Fingerprint("a" * 64, "c" * 64), Fingerprint("b" * 64, "c" * 64)
     first, second, fresh = (str(uuid4()) for _ in range(3))
-    desk.claim(mine, first, places=9)
-    desk.claim(theirs, second, places=9)
+    desk.claim(mine, first, queue, places=9)
+    desk.claim(theirs, second, queue, places=9)
     place = f"blurline:same:{settings.queue_name}:"
     held = redis.get(place + theirs.name) or b""
     for planted in (held, second.encode() + b"c" * 64, second.encode(), b"\xff" * 200, b""):
         redis.set(place + mine.name, planted)
-        claim = desk.claim(mine, fresh, places=9)
+        claim = desk.claim(mine, fresh, queue, places=9)
         assert claim is not None
         assert (claim.job_id, claim.fresh) == (fresh, True)
-        again = desk.claim(mine, str(uuid4()), places=9)
+        again = desk.claim(mine, str(uuid4()), queue, places=9)
         assert again is not None
         assert (again.job_id, again.fresh, again.fits) == (fresh, False, True)
 

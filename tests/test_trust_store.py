@@ -22,7 +22,7 @@ from blurline.imaging.kind import Kind
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Batch, open_records
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings
 from blurline.storage import keys
@@ -96,7 +96,7 @@ FILES = tuple(planted(job_spec(), ""))
 
 def requeued(play: Play) -> Reconciled:
     return open_reconciler(
-        play.settings, play.redis, play.store, open_vault(play.settings, play.store)
+        play.settings, play.queues, play.store, open_vault(play.settings, play.store)
     ).reconcile(older_than=NOW)
 
 
@@ -125,7 +125,7 @@ def test_an_order_that_somebody_has_planted_runs_no_job(
     found = requeued(play)
     assert found.requeued == 0
     assert found.unreadable == len(FILES)
-    assert play.queue.depth() == 0
+    assert play.queues.first.depth() == 0
     assert kept(play, spec) == before
 
 
@@ -179,8 +179,8 @@ def test_a_job_that_has_ended_and_is_queued_again_stays_as_it_is(
     play.work()
     record, before = play.record(spec), kept(play, spec)
     assert None not in before
-    play.queue.forget(spec.job_id)
-    play.queue.submit([spec])
+    play.queues.forget(spec.job_id)
+    play.queues.submit([spec])
     play.work()
     assert play.state(spec) is JobStatus.COMPLETED
     assert (play.record(spec), kept(play, spec)) == (record, before)
@@ -416,7 +416,7 @@ def test_a_record_is_looked_for_once_a_try(play: Play, small_jpeg: bytes) -> Non
 
 def test_what_is_queued_is_no_order(play: Play) -> None:
     spec = job_spec(pipeline="test", targets=())
-    JobQueue(play.redis, play.settings).submit([spec])
+    Queues(play.redis, play.settings, {}).submit([spec])
     play.work()
     assert play.state(spec) is JobStatus.FAILED
     assert play.records.find(spec.job_id) is None

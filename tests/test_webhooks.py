@@ -17,7 +17,6 @@ from redis import Redis
 from blurline.errors import OptionError, SettingsError
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
 from blurline.settings import load_settings
 from blurline.storage.signet import Signet
 from blurline.webhooks import messenger, outbox
@@ -27,6 +26,7 @@ from blurline.webhooks.outbox import LEASE_SECONDS, Event, Outbox, open_outbox
 from blurline.webhooks.rules import CallbackRules, callback_of, webhooks_of
 from tests.commands import Cli, check_refused
 from tests.parts import (
+    NOBODY,
     Taking,
     ended,
     environment_of,
@@ -472,8 +472,9 @@ def test_the_end_of_a_job_that_failed_is_reported(redis_url: str, tmp_path: Path
 def test_a_deleted_job_is_not_reported(redis_url: str, tmp_path: Path) -> None:
     settings = settings_for(redis_url, tmp_path)
     box = open_outbox(connect(redis_url), settings)
-    box.add(Event("0d9f-1", "https://hook.example.org/", JobStatus.COMPLETED, 1.0))
-    JobQueue(connect(redis_url), settings).forget("0d9f-1")
+    box.add(Event(NOBODY, "https://hook.example.org/", JobStatus.COMPLETED, 1.0))
+    with serving(settings) as client:
+        assert client.delete(f"/jobs/{NOBODY}").status_code == 200
     assert box.take(9) == []
 
 

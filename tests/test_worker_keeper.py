@@ -10,7 +10,8 @@ import pytest
 from rq.job import Job
 
 from blurline.jobs.job import JobStatus
-from blurline.queue.queuedjob import RETRY_SECONDS, rq_queue
+from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queuedjob import RETRY_SECONDS
 from tests.parts import image_worker
 from tests.plays import Flow, begin, nothing
 
@@ -78,7 +79,7 @@ def test_no_job_is_taken_from_a_worker_because_the_keeper_was_away_itself(
         play.now += 100 * play.settings.abandoned_after
     play.keeper.keep()
     assert play.state(running) is JobStatus.PROCESSING
-    assert play.queue.depth() == 0, f"{taken.job_id} was given back"
+    assert play.queues.first.depth() == 0, f"{taken.job_id} was given back"
 
 
 def test_a_try_is_not_put_off_by_an_hour_because_a_clock_was_put_back(
@@ -87,7 +88,7 @@ def test_a_try_is_not_put_off_by_an_hour_because_a_clock_was_put_back(
     play = playing(Flow(ValueError("may pass")))
     spec = play.submit(small_jpeg)
     play.work()
-    key = rq_queue(play.redis, play.settings).scheduled_job_registry.key
+    key = JobQueue(play.redis, play.settings).rq.scheduled_job_registry.key
     play.redis.zadd(key, {spec.job_id: time.time() + 3600})
     play.keeper.keep()
     assert play.waits() == [pytest.approx(RETRY_SECONDS[-1], abs=2)]

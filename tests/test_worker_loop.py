@@ -15,7 +15,8 @@ from blurline.imaging.trial import check_harmless
 from blurline.jobs import processor
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import Batch
-from blurline.queue.queuedjob import RETRY_SECONDS, TASK, rq_queue
+from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queuedjob import RETRY_SECONDS, TASK
 from blurline.queue.stats import Stats
 from blurline.storage import keys
 from blurline.storage.objects import ObstoreStore
@@ -133,7 +134,7 @@ def test_a_job_that_was_taken_and_never_begun_is_run_again(playing: Any, small_j
     play = playing()
     spec = play.submit(small_jpeg)
     play.lose_a_worker(nothing)
-    assert play.queue.depth() == 0
+    assert play.queues.first.depth() == 0
     play.miss_the_lost()
     play.work()
     assert play.state(spec) is JobStatus.COMPLETED
@@ -153,7 +154,7 @@ def test_a_job_that_was_just_taken_for_its_second_try_is_not_given_back(
     play.miss_the_lost()
     play.next_try()
     play.lose_a_worker(lambda hands, job: play.keeper.keep())
-    assert play.queue.depth() == 0, f"{spec.job_id} waits although a worker has it"
+    assert play.queues.first.depth() == 0, f"{spec.job_id} waits although a worker has it"
 
 
 def test_a_done_job_is_not_queued_again_for_a_worker_that_was_lost_on_the_way(
@@ -167,7 +168,7 @@ def test_a_done_job_is_not_queued_again_for_a_worker_that_was_lost_on_the_way(
     play.work()
     play.miss_the_lost()
     assert play.state(spec) is JobStatus.COMPLETED
-    assert play.queue.depth() == 0
+    assert play.queues.first.depth() == 0
 
 
 def test_a_job_that_redis_has_forgotten_is_not_given_back_for_ever(
@@ -178,15 +179,15 @@ def test_a_job_that_redis_has_forgotten_is_not_given_back_for_ever(
     play.lose_a_worker(nothing)
     play.redis.delete(Job.key_for(spec.job_id))
     play.miss_the_lost()
-    assert play.queue.depth() == 0
-    assert not play.redis.llen(rq_queue(play.redis, play.settings).intermediate_queue_key)
+    assert play.queues.first.depth() == 0
+    assert not play.redis.llen(JobQueue(play.redis, play.settings).rq.intermediate_queue_key)
 
 
 def test_a_job_that_nobody_can_read_does_not_keep_others_from_being_run_again(
     playing: Any, small_jpeg: bytes
 ) -> None:
     play = playing()
-    rq_queue(play.redis, play.settings).enqueue_call(TASK, job_id="unreadable")
+    JobQueue(play.redis, play.settings).rq.enqueue_call(TASK, job_id="unreadable")
     play.lose_a_worker(begin)
     spec = play.submit(small_jpeg)
     play.lose_a_worker(begin)
@@ -302,7 +303,7 @@ def test_a_job_whose_end_could_not_be_counted_is_counted_by_its_next_try(
         play.next_try()
         play.work()
         assert play.totals().completed == 1
-        rq_queue(play.redis, play.settings).enqueue_job(Job.fetch(spec.job_id, play.redis))
+        JobQueue(play.redis, play.settings).rq.enqueue_job(Job.fetch(spec.job_id, play.redis))
     assert play.state(spec) is JobStatus.SUBMITTED
 
 

@@ -18,7 +18,7 @@ from rq.job import Job
 from blurline.jobs.job import JobSpec
 from blurline.models.catalogue import find
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.settings import Settings, load_settings
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
@@ -176,7 +176,7 @@ def limping(tmp_path_factory: pytest.TempPathFactory, zidane: bytes) -> Iterator
     open_vault(settings, open_store(settings)).put(
         early.job_id, early.kind, zidane, early.to_order()
     )
-    JobQueue(connect(valkey.url), settings).submit([early])
+    Queues(connect(valkey.url), settings, {}).submit([early])
     try:
         with serving(settings) as client, worker(environment_of(settings)):
             eventually(lambda: workers(client) == 1, "the worker is there")

@@ -19,7 +19,8 @@ from blurline.jobs.job import JobError, JobSpec, failed
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import open_records
 from blurline.queue.connection import connect
-from blurline.queue.jobqueue import JobQueue, Submission
+from blurline.queue.jobqueue import Submission
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store
@@ -65,7 +66,9 @@ def redis(redis_url: str) -> Iterator[Redis]:
 def reconciler(settings: Settings) -> Reconciler:
     store = open_store(settings)
     redis = connect(settings.redis_url or "")
-    return open_reconciler(settings, redis, store, open_vault(settings, store))
+    return open_reconciler(
+        settings, Queues(redis, settings, {}), store, open_vault(settings, store)
+    )
 
 
 def stored(settings: Settings, picture: bytes = b"a picture", **others: str) -> JobSpec:
@@ -103,7 +106,7 @@ def test_lost_jobs_are_queued_again_as_they_were_handed_in(
     assert {job.id, other.id} == {first.job_id, second.job_id}
     originals = open_vault(settings, open_store(settings))
     assert find_order(originals, first.job_id) == first
-    (state,) = JobQueue(redis, settings).states([first.job_id])
+    (state,) = Queues(redis, settings, {}).states([first.job_id])
     assert state is not None
     assert state.owner == "key-camera-7"
 
@@ -112,7 +115,7 @@ def test_jobs_that_wait_or_ended_or_were_deleted_are_left_alone(
     settings: Settings, redis: Redis
 ) -> None:
     queued, over, deleted = (stored(settings) for _ in range(3))
-    JobQueue(redis, settings).submit([queued])
+    Queues(redis, settings, {}).submit([queued])
     records = open_records(settings, open_store(settings))
     records.commit(failed(over, BROKEN, 0.0))
     records.delete(deleted.job_id)
@@ -152,7 +155,7 @@ def test_an_upload_that_was_refused_is_not_queued_by_others(
     settings: Settings, redis: Redis
 ) -> None:
     spec = stored(settings)
-    queue = JobQueue(redis, settings)
+    queue = Queues(redis, settings, {})
     assert queue.give_up([spec.job_id]) == [spec.job_id]
     assert queue.submit([spec]) == [Submission.GONE]
     assert reconciler(settings).reconcile(older_than=NOW).requeued == 0
@@ -160,7 +163,7 @@ def test_an_upload_that_was_refused_is_not_queued_by_others(
 
 
 def test_a_job_that_is_queued_can_not_be_given_up(settings: Settings, redis: Redis) -> None:
-    spec, queue = job_spec(), JobQueue(redis, settings)
+    spec, queue = job_spec(), Queues(redis, settings, {})
     assert queue.submit([spec, spec]) == [Submission.QUEUED, Submission.KNOWN]
     assert queue.give_up([spec.job_id]) == []
     assert waiting(redis) == [spec.job_id]
@@ -171,7 +174,7 @@ def test_accepted_jobs_find_a_place_in_a_full_queue(
 ) -> None:
     narrow = settings_for(settings.redis_url or "", tmp_path, max_queue_size=1)
     lost, other = stored(narrow), job_spec()
-    assert JobQueue(redis, narrow).submit([other, job_spec()]) == [
+    assert Queues(redis, narrow, {}).submit([other, job_spec()]) == [
         Submission.QUEUED,
         Submission.FULL,
     ]
@@ -259,17 +262,17 @@ def test_jobs_are_known_and_done_after_redis_was_emptied(
     settings = settings_for(redis_url, tmp_path)
     with serving(settings) as client:
         done = stored(settings, small_jpeg)
-        JobQueue(redis, settings).submit([done])
+        Queues(redis, settings, {}).submit([done])
         with image_worker(settings, runner(settings)) as hands:
             hands.work(max_jobs=1, logging_level="WARNING")
         with image_worker(settings, runner(settings)) as hands:
             running = stored(settings, small_jpeg)
-            JobQueue(redis, settings).submit([running])
+            Queues(redis, settings, {}).submit([running])
             found = hands.dequeue_job_and_maintain_ttl(None)
             assert found is not None
             hands.prepare_job_execution(found[0])
             waits = stored(settings, small_jpeg)
-            JobQueue(redis, settings).submit([waits])
+            Queues(redis, settings, {}).submit([waits])
 
             redis.flushall()
 

@@ -17,7 +17,7 @@ from blurline.certificate.canonical import utc_text
 from blurline.certificate.signing import SigningKey
 from blurline.imaging.kind import Kind
 from blurline.jobs.records import Records
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.storage import keys
 from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault
@@ -34,7 +34,7 @@ class Deletion:
     store: Store
     originals: OriginalsVault
     records: Records
-    queue: JobQueue
+    queues: Queues
     outbox: Outbox
     trail: AuditTrail
     key: SigningKey
@@ -60,7 +60,7 @@ class Deletion:
         if owner is not None and before is None:
             # Before the queue forgets whose job it is: the owner may have to ask again.
             self.records.delete(job_id, owner)
-        queued = self.queue.forget(job_id)
+        queued = self.queues.forget(job_id)
         self.outbox.remove(job_id)
         if owner is None and before is None and (originals or recorded or queued):
             # First of all: a worker that ends from now on removes what it wrote by itself.

@@ -18,7 +18,6 @@ from blurline.api.download import in_store
 from blurline.api.errors import RequestError
 from blurline.api.panoramax import Blurred
 from blurline.errors import BlurlineError, QueueUnavailableError, TemporaryError
-from blurline.intake.backpressure import BackPressure
 from blurline.intake.intake import Intake
 from blurline.jobs.job import JobRecord, JobSpec
 from blurline.jobs.records import Records
@@ -37,7 +36,6 @@ class Direct:
     """Hands a picture in, waits for it, and keeps nothing of it but its record."""
 
     intake: Intake
-    backpressure: BackPressure
     records: Records
     store: Store
     deletion: Deletion
@@ -54,7 +52,7 @@ class Direct:
         """
         request = self.intake.choose(PIPELINE, text, owner)
         request = replace(request, options=replace(request.options, upright=True))
-        self.backpressure.check(owner)
+        self.intake.backpressure[request.pipeline.queue].check(owner)
         spec = self.intake.keep(data, filename, request)
         try:
             self.intake.submit_one(spec)

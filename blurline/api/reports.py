@@ -10,7 +10,7 @@ from blurline.errors import QueueUnavailableError
 from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobStatus
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Records
-from blurline.queue.jobqueue import JobQueue, JobState
+from blurline.queue.queues import JobState, Queues
 from blurline.storage import keys
 from blurline.storage.vault import OriginalsVault
 
@@ -24,10 +24,10 @@ class Reports:
     away, unless they say otherwise.
     """
 
-    def __init__(self, originals: OriginalsVault, records: Records, queue: JobQueue) -> None:
+    def __init__(self, originals: OriginalsVault, records: Records, queues: Queues) -> None:
         self._originals = originals
         self._records = records
-        self._queue = queue
+        self._queues = queues
 
     def status(self, job_id: str, caller: Caller) -> StatusAnswer:
         """Where the job is: by the queue while it runs, by its record once it has ended.
@@ -85,7 +85,7 @@ class Reports:
         if caller.sees_all:
             return None
         owner = self._records.owner(job_id)
-        if owner is None and (state := self._queue.states([job_id])[0]) is not None:
+        if owner is None and (state := self._queues.states([job_id])[0]) is not None:
             owner = state.owner
         if owner is None:
             owner = self._ordered_by(job_id)
@@ -97,7 +97,7 @@ class Reports:
         return (
             self._records.has_end(job_id)
             or find_order(self._originals, job_id) is not None
-            or self._queue.states([job_id])[0] is not None
+            or self._queues.states([job_id])[0] is not None
         )
 
     def batch(self, batch_id: str, caller: Caller) -> BatchProgress:
@@ -116,7 +116,7 @@ class Reports:
             # Of an earlier version, or made up by somebody: none but the caller's own are told of.
             job_ids = [job_id for job_id in job_ids if self._is_of(job_id, caller)]
         try:
-            states = self._queue.states(job_ids)
+            states = self._queues.states(job_ids)
         except QueueUnavailableError:
             states = [None] * len(job_ids)
         jobs = [
@@ -154,7 +154,7 @@ class Reports:
     def _state(self, job_id: str) -> tuple[JobState | None, QueueUnavailableError | None]:
         """The queue's answer, or why it has none."""
         try:
-            return self._queue.states([job_id])[0], None
+            return self._queues.states([job_id])[0], None
         except QueueUnavailableError as error:
             return None, error
 

@@ -25,9 +25,8 @@ from blurline.jobs.records import open_records
 from blurline.queue.capacity import Capacity
 from blurline.queue.claims import Claims
 from blurline.queue.connection import DEFAULT_URL, connect
-from blurline.queue.jobqueue import JobQueue
 from blurline.queue.presence import Presence
-from blurline.queue.stats import Stats
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.stages.options import default_pipeline, default_text
 from blurline.stages.pipeline import Pipeline
@@ -71,27 +70,30 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
     webhooks_of(settings)  # so that a wrong setting ends the start, not an upload
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
     limits = limits_of(settings)
-    records, queue = open_records(settings, store), JobQueue(redis, settings)
-    stats, presence = Stats(redis), Presence(redis)
-    originals, capacity = open_vault(settings, store), settings.max_queue_size
-    reports = Reports(originals, records, queue)
-    load = Capacity(queue, stats, presence)
-    vitals = Vitals(store, queue, stats, presence, pipelines, load, capacity)
-    backpressure = BackPressure(
-        queue, load, capacity, settings.max_queue_seconds, lambda: admission.several
-    )
+    records, queues = open_records(settings, store), Queues(redis, settings, pipelines)
+    originals, presence = open_vault(settings, store), Presence(redis)
+    reports = Reports(originals, records, queues)
+    capacities = {name: Capacity(queue, presence) for name, queue in queues.items()}
+    vitals = Vitals(store, queues, presence, pipelines, capacities, settings.max_queue_size)
+    backpressure = {
+        name: BackPressure(
+            queue,
+            capacities[name],
+            settings.max_queue_size,
+            settings.max_queue_seconds,
+            lambda: admission.several,
+        )
+        for name, queue in queues.items()
+    }
     masters = load_master_keys(settings.master_key_file, settings.data_dir)
     fingerprints = Fingerprints(masters.derived(b"identity"), settings.content_identity)
-    deduplication = Deduplication(
-        Claims(redis, settings), backpressure, records, settings.keep_results_days
-    )
+    deduplication = Deduplication(Claims(redis, settings), records, settings.keep_results_days)
     intake = Intake(
         originals,
-        queue,
+        queues,
         fingerprints,
         deduplication,
         backpressure,
-        load,
         pipelines,
         defaults,
         limits,
@@ -99,7 +101,7 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
     key = load_signing_key(settings.signing_key, settings.data_dir)
     trail = AuditTrail(store)
     outbox = open_outbox(redis, settings)
-    deletion = Deletion(store, originals, records, queue, outbox, trail, key)
+    deletion = Deletion(store, originals, records, queues, outbox, trail, key)
     rate = RateLimit(redis, settings.rate_limit) if settings.rate_limit else None
     return Service(
         settings=settings,
@@ -109,11 +111,11 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
         desk=open_form_reader(settings),
         intake=intake,
         batches=Batches(intake, records, fingerprints, deduplication, backpressure),
-        direct=Direct(intake, backpressure, records, store, deletion, settings.blur_wait),
+        direct=Direct(intake, records, store, deletion, settings.blur_wait),
         reports=reports,
         store=store,
         originals=OriginalDesk(reports, records, originals, trail),
         deletion=deletion,
         vitals=vitals,
-        page=MetricsPage(settings, SharedCollector(redis, vitals, stats, presence)),
+        page=MetricsPage(settings, SharedCollector(redis, vitals, queues, presence)),
     )

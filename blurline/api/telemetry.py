@@ -21,8 +21,8 @@ from blurline.errors import TemporaryError
 from blurline.log import subject
 from blurline.machine import MachineCollector, folders_of
 from blurline.queue.presence import Presence
+from blurline.queue.queues import Queues
 from blurline.queue.server import redis_memory
-from blurline.queue.stats import Stats
 from blurline.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -41,16 +41,16 @@ log = logging.getLogger(__name__)
 class SharedCollector(Collector):
     """Reads queue, totals and workers when it is asked; silent while Redis is away."""
 
-    def __init__(self, redis: Redis, vitals: Vitals, stats: Stats, presence: Presence) -> None:
+    def __init__(self, redis: Redis, vitals: Vitals, queues: Queues, presence: Presence) -> None:
         self._redis = redis
         self._vitals = vitals
-        self._stats = stats
+        self._queues = queues
         self._presence = presence
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of `metrics.SHARED`."""
         try:
-            totals, queue = self._stats.totals(), self._vitals.queue()
+            totals, queue = self._queues.first.stats.totals(), self._vitals.queue()
             workers = self._presence.alive()
         except TemporaryError:
             return

@@ -17,9 +17,9 @@ from blurline.api.schemas import (
 )
 from blurline.errors import TemporaryError
 from blurline.queue.capacity import Capacity, loaded_everywhere
-from blurline.queue.jobqueue import JobQueue
 from blurline.queue.presence import Presence, WorkerReport
-from blurline.queue.stats import WINDOWS, Stats
+from blurline.queue.queues import Queues
+from blurline.queue.stats import WINDOWS
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.store import Store
 
@@ -33,25 +33,23 @@ class Vitals:
     def __init__(
         self,
         store: Store,
-        queue: JobQueue,
-        stats: Stats,
+        queues: Queues,
         presence: Presence,
         pipelines: Mapping[str, Pipeline],
-        capacity: Capacity,
+        capacities: Mapping[str, Capacity],
         places: int,
     ) -> None:
         self._store = store
-        self._queue = queue
-        self._stats = stats
+        self._queues = queues
         self._presence = presence
         self._pipelines = pipelines
-        self._capacity = capacity
+        self._capacities = capacities
         self._places = places
         self._process = psutil.Process()
 
     def queue(self) -> QueueAnswer:
         """What waits and what runs, and for how long still."""
-        load = self._capacity.load()
+        load = self._capacities[self._queues.first.name].load()
         counts = load.counts
         return QueueAnswer(
             depth=counts.waiting,
@@ -65,8 +63,9 @@ class Vitals:
 
     def stats(self) -> StatsAnswer:
         """The service in figures."""
-        totals = self._stats.totals()
-        windows = {name: self._stats.window(seconds) for name, seconds in WINDOWS.items()}
+        stats = self._queues.first.stats
+        totals = stats.totals()
+        windows = {name: stats.window(seconds) for name, seconds in WINDOWS.items()}
         recent = windows["15m"]
         workers = self._presence.alive()
         return StatsAnswer(
@@ -98,7 +97,7 @@ class Vitals:
 
     def health(self) -> HealthAnswer:
         """Whether everything is there; never raises."""
-        redis = _dependency(self._queue.check)
+        redis = _dependency(self._queues.check)
         store = _dependency(self._store.check)
         workers: list[WorkerReport] = []
         if redis.status == "ok":

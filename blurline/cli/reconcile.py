@@ -8,9 +8,10 @@ import typer
 from rich.console import Console
 
 from blurline.cli.progress import progress_bar
-from blurline.cli.start import settings_of
+from blurline.cli.start import pipelines_of, settings_of
 from blurline.cli.store import store_of
 from blurline.queue.connection import DEFAULT_URL, connect
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.stack import valkey
 from blurline.storage.vault import open_vault
@@ -18,6 +19,7 @@ from blurline.worker.reconciler import NEWER_THAN, SHARDS, open_reconciler
 
 
 def reconcile(
+    context: typer.Context,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is lost, and queue nothing.")
     ] = False,
@@ -43,7 +45,8 @@ def reconcile(
     settings = settings_of(data_dir=data_dir)
     store = store_of(settings)
     redis = connect(settings.redis_url or _own_url(settings))
-    reconciler = open_reconciler(settings, redis, store, open_vault(settings, store))
+    queues = Queues(redis, settings, pipelines_of(context, settings))
+    reconciler = open_reconciler(settings, queues, store, open_vault(settings, store))
     with progress_bar(Console(stderr=True)) as progress:
         task = progress.add_task("looking through the store", total=len(SHARDS))
         found = reconciler.reconcile(

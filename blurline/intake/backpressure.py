@@ -1,4 +1,4 @@
-"""Whether the queue takes more: by the number of jobs that wait, and by how long they will take."""
+"""Whether a queue takes more: by the number of jobs that wait, and by how long they will take."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ LONGEST_RETRY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class BackPressure:
-    """The places of the queue.
+    """The places of one queue.
 
     Attributes:
         capacity: jobs that may wait.

@@ -1,7 +1,7 @@
 """Many pictures at once: each is taken in by itself, and all go under one id."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -33,7 +33,7 @@ class Batches:
     records: Records
     fingerprints: Fingerprints
     deduplication: Deduplication
-    backpressure: BackPressure
+    backpressure: Mapping[str, BackPressure]
 
     def place(self, digests: Sequence[bytes], request: JobRequest, key: str | None) -> BatchPlace:
         """The id that a batch goes under.
@@ -46,11 +46,12 @@ class Batches:
             QueueFullError: the queue takes no more at the moment.
             QueueUnavailableError, StoreUnavailableError: try again later.
         """
+        pressure = self.backpressure[request.pipeline.queue]
         if key is None:
-            self.backpressure.check(request.owner)
+            pressure.check(request.owner)
             return BatchPlace(str(uuid4()))
         claim = self.deduplication.claim(
-            self.fingerprints.of_batch(digests, request, key), request.owner
+            self.fingerprints.of_batch(digests, request, key), pressure, request.owner
         )
         return BatchPlace(claim.job_id, key, again=not claim.fresh)
 

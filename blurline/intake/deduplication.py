@@ -33,12 +33,13 @@ class Deduplication:
     """Finds and judges earlier jobs. `result_days` is how long results are kept; 0: for good."""
 
     claims: Claims
-    backpressure: BackPressure
     records: Records
     result_days: float
 
-    def resolve(self, fingerprint: Fingerprint, owner: str | None) -> tuple[str, bool]:
-        """The id that an upload goes under, and whether its job stands already.
+    def resolve(
+        self, fingerprint: Fingerprint, pressure: BackPressure, owner: str | None
+    ) -> tuple[str, bool]:
+        """The id that an upload for that queue goes under, and whether its job stands already.
 
         Raises:
             IdempotencyMismatchError, QueueFullError: what `claim` raises.
@@ -46,14 +47,16 @@ class Deduplication:
         """
         over = ""
         for _ in range(CLAIMS):
-            claim = self.claim(fingerprint, owner, over)
+            claim = self.claim(fingerprint, pressure, owner, over)
             standing = self._standing(claim)
             if standing is not Standing.OVER:
                 return claim.job_id, standing is Standing.STANDS
             over = claim.job_id
         raise QueueUnavailableError("the same picture fails at this moment; try again")
 
-    def claim(self, fingerprint: Fingerprint, owner: str | None, over: str = "") -> Claim:
+    def claim(
+        self, fingerprint: Fingerprint, pressure: BackPressure, owner: str | None, over: str = ""
+    ) -> Claim:
         """The id for a caller's upload, in place of that of an earlier job that counts no more.
 
         Raises:
@@ -61,10 +64,12 @@ class Deduplication:
             QueueFullError: the upload is a new one, and the queue takes no more at the moment.
             QueueUnavailableError: Redis is away.
         """
-        places, shared = self.backpressure.now(), self.backpressure.shared()
-        claim = self.claims.claim(fingerprint, str(uuid4()), places, over, owner, shared)
+        places, shared = pressure.now(), pressure.shared()
+        claim = self.claims.claim(
+            fingerprint, str(uuid4()), pressure.queue, places, over, owner, shared
+        )
         if isinstance(claim, Submission):
-            raise self.backpressure.full(claim)
+            raise pressure.full(claim)
         if not claim.fits:
             metrics.UPLOADS.labels("mismatch").inc()
             raise IdempotencyMismatchError(

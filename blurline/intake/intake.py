@@ -15,9 +15,9 @@ from blurline.intake.deduplication import CLAIMS, Deduplication
 from blurline.intake.fingerprints import Fingerprints, JobRequest, digest_of
 from blurline.jobs.job import JobError, JobSpec
 from blurline.log import subject
-from blurline.queue.capacity import Capacity
 from blurline.queue.claims import Fingerprint
-from blurline.queue.jobqueue import JobQueue, Submission
+from blurline.queue.jobqueue import Submission
+from blurline.queue.queues import Queues
 from blurline.stages.options import OptionText, options_of
 from blurline.stages.pipeline import Pipeline
 from blurline.storage import keys
@@ -57,11 +57,10 @@ class Intake:
     """The way of a picture into the queue. All methods block; none keeps pixels."""
 
     originals: OriginalsVault
-    queue: JobQueue
+    queues: Queues
     fingerprints: Fingerprints
     deduplication: Deduplication
-    backpressure: BackPressure
-    capacity: Capacity
+    backpressure: Mapping[str, BackPressure]
     pipelines: Mapping[str, Pipeline]
     defaults: OptionText
     limits: Limits
@@ -78,7 +77,7 @@ class Intake:
             raise OptionError(f"pipeline must be one of {', '.join(self.pipelines)}")
         chosen = self.pipelines[pipeline]
         options = options_of(text, self.defaults, chosen.targets)
-        loaded = self.capacity.loaded_models()
+        loaded = self.backpressure[chosen.queue].load.loaded_models()
         if loaded is not None:
             chosen.check_models(options, loaded)
         return JobRequest(chosen, options, owner)
@@ -108,8 +107,9 @@ class Intake:
         """
         kind = self.judge(data)
         fingerprint = self.fingerprints.of_picture(digest_of(data), request, key)
+        pressure = self.backpressure[request.pipeline.queue]
         if fingerprint is None:
-            self.backpressure.check(request.owner)
+            pressure.check(request.owner)
         for _ in range(CLAIMS):
             entry = self.store_once(fingerprint, kind, data, filename, request)
             if entry.replayed:
@@ -117,7 +117,7 @@ class Intake:
                 return entry
             (place,) = self.submit([entry.spec])
             if place in (Submission.FULL, Submission.SHARE):
-                raise self.backpressure.full(place)
+                raise pressure.full(place)
             if place.taken:
                 return entry
         raise QueueUnavailableError("the same picture is being given up elsewhere; try again")
@@ -140,7 +140,8 @@ class Intake:
         if fingerprint is None:
             spec = _spec(str(uuid4()), kind, filename, len(data), request)
         else:
-            job_id, stands = self.deduplication.resolve(fingerprint, request.owner)
+            pressure = self.backpressure[request.pipeline.queue]
+            job_id, stands = self.deduplication.resolve(fingerprint, pressure, request.owner)
             spec = _spec(job_id, kind, filename, len(data), request)
             if stands:
                 return Entry(filename, spec, replayed=True)
@@ -160,15 +161,16 @@ class Intake:
         return spec
 
     def submit(self, specs: Sequence[JobSpec]) -> list[Submission]:
-        """Queue jobs whose pictures are stored; the pictures of those that are not are removed.
+        """Queue jobs of one pipeline whose pictures are stored; those that are not are removed.
 
         Raises:
             QueueUnavailableError: Redis is away; the pictures stay, since it may have heard of them
         """
         if not specs:
             return []
+        pressure = self._pressure_on(specs[0])
         with tracing.span("enqueue", jobs=len(specs)):
-            places = self.queue.submit(specs, shared=self.backpressure.shared())
+            places = pressure.queue.submit(specs, shared=pressure.shared())
         self.forget([s for s, place in zip(specs, places, strict=True) if not place.taken])
         metrics.UPLOADS.labels("taken").inc(sum(place.taken for place in places))
         return places
@@ -182,7 +184,7 @@ class Intake:
         """
         (place,) = self.submit([spec])
         if not place.taken:
-            raise self.backpressure.full(place)
+            raise self._pressure_on(spec).full(place)
 
     def forget(self, specs: Sequence[JobSpec]) -> None:
         """Remove stored pictures that were not queued, as far as Redis and the store allow.
@@ -194,10 +196,13 @@ class Intake:
         if not specs:
             return
         with suppress(TemporaryError):
-            free = set(self.queue.give_up(spec.job_id for spec in specs))
+            free = set(self.queues.give_up(spec.job_id for spec in specs))
             for spec in specs:
                 if spec.job_id in free:
                     self.originals.forget(spec.job_id, spec.kind)
+
+    def _pressure_on(self, spec: JobSpec) -> BackPressure:
+        return self.backpressure[self.queues.of(spec.pipeline).name]
 
     def _store(self, spec: JobSpec, data: bytes) -> None:
         try:

@@ -1,11 +1,10 @@
-"""What the workers can do, and how long what waits will take them."""
+"""What the workers of a queue can do, and how long what waits there will take them."""
 
 import time
 from dataclasses import dataclass
 
 from blurline.queue.jobqueue import JobQueue, QueueCounts
 from blurline.queue.presence import Presence, WorkerReport
-from blurline.queue.stats import Stats
 
 MODELS_SECONDS = 2.0
 """For how long an answer of which networks the workers have is good."""
@@ -23,14 +22,13 @@ class Load:
 
 
 class Capacity:
-    """Answers questions of one process; changes nothing. All methods block.
+    """Answers questions of one process about one queue; changes nothing. All methods block.
 
     They raise `QueueUnavailableError` while Redis is away.
     """
 
-    def __init__(self, queue: JobQueue, stats: Stats, presence: Presence) -> None:
+    def __init__(self, queue: JobQueue, presence: Presence) -> None:
         self._queue = queue
-        self._stats = stats
         self._presence = presence
         self._models: tuple[float, frozenset[str] | None] = (-MODELS_SECONDS, None)
         self._prediction: tuple[float, float | None] = (-PREDICTION_SECONDS, None)
@@ -41,7 +39,7 @@ class Capacity:
         counts = self._queue.counts()
         threads = sum(worker.threads for worker in self._presence.alive())
         ahead = counts.waiting + counts.retrying + counts.processing
-        return Load(counts, _estimate(ahead, self._stats.pace(), threads))
+        return Load(counts, _estimate(ahead, self._queue.stats.pace(), threads))
 
     def predicted_seconds(self) -> float | None:
         """`seconds` of `load`, at most a second old."""
@@ -56,7 +54,7 @@ class Capacity:
         asked_at, _ = self._pace
         if time.monotonic() - asked_at >= PREDICTION_SECONDS:
             threads = sum(worker.threads for worker in self._presence.alive())
-            each = self._stats.pace() if threads else None
+            each = self._queue.stats.pace() if threads else None
             self._pace = (time.monotonic(), each / threads if each else None)
         return self._pace[1]
 

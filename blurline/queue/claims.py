@@ -13,9 +13,10 @@ from redis import Redis
 from blurline.errors import QueueUnavailableError
 from blurline.jobs.job import JobStatus
 from blurline.queue.connection import answering
-from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, STATUS, Submission
-from blurline.queue.queuedjob import rq_queue, status_of
-from blurline.queue.shares import ROOM, Shares
+from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, JobQueue, Submission
+from blurline.queue.queuedjob import status_of
+from blurline.queue.queues import STATUS
+from blurline.queue.shares import ROOM
 from blurline.settings import Settings
 from blurline.storage.masterkeys import signet_of
 from blurline.storage.signet import TAG_LENGTH
@@ -71,14 +72,13 @@ class Claim:
 
 
 class Claims:
-    """The mapping of one queue. Every method raises `QueueUnavailableError` while Redis is away."""
+    """The mapping of the service, for all queues: a key that comes again with another pipeline is a
+    mistake. Every method raises `QueueUnavailableError` while Redis is away."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        self._queue = rq_queue(redis, settings).key
         self._place = f"{PREFIX}{settings.queue_name}:"
         self._seconds = settings.idempotency_ttl
         self._signet = signet_of(settings, b"claim")
-        self._shares = Shares(settings)
         self._claim = redis.register_script(CLAIM_SCRIPT)
 
     @answering()
@@ -86,6 +86,7 @@ class Claims:
         self,
         mark: Fingerprint,
         job_id: str,
+        queue: JobQueue,
         places: int,
         instead_of: str = "",
         owner: str | None = None,
@@ -94,7 +95,8 @@ class Claims:
         """The id that this upload goes under: that of an earlier one, or else `job_id`.
 
         Args:
-            places: jobs that may wait; with as many or more nothing new is claimed.
+            queue: where the job will wait.
+            places: jobs that may wait there; with as many or more nothing new is claimed.
             instead_of: an earlier job that counts no more.
             owner: id of the caller, who gets no more of the `shared` places than its share; None
                 where callers do not share.
@@ -104,11 +106,11 @@ class Claims:
         """
         mine = job_id + mark.content
         sealed = mine + self._signet.tag(mark.name, mine.encode())
-        bounds = [places, self._shares.list_of(owner), *self._shares.bounds(shared)]
+        bounds = [places, queue.shares.list_of(owner), *queue.shares.bounds(shared)]
         over: str | bytes = instead_of
         for _ in range(TRIES):
             answer = self._claim(
-                keys=[self._place + mark.name, self._queue],
+                keys=[self._place + mark.name, queue.key],
                 args=[sealed, self._seconds, JOB_PREFIX, GONE_PREFIX, over, *bounds],
             )
             if len(answer) == 1:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 from redis import Redis
@@ -42,9 +43,9 @@ class Terms:
     failure_ttl: int
 
     @classmethod
-    def of(cls, settings: Settings) -> "Terms":
-        """Those of the settings."""
-        return cls(settings.job_timeout, settings.result_ttl, settings.failure_ttl)
+    def of(cls, settings: Settings, patience: float) -> "Terms":
+        """Those of a queue whose jobs may take so many seconds."""
+        return cls(ceil(patience), settings.result_ttl, settings.failure_ttl)
 
 
 class QueuedJob(Job):
@@ -73,10 +74,10 @@ class QueuedJob(Job):
         told = raw_data.get
         self.refused = not _is_ours(told(b"data") or b"")
         self._func_name, self._instance, self._args, self._kwargs = TASK, None, (), {}
-        self.enqueued_at = _moment(told(b"enqueued_at"))
-        self.started_at = _moment(told(b"started_at"))
-        self.ended_at = _moment(told(b"ended_at"))
-        self.created_at = _moment(told(b"created_at")) or datetime.now(UTC)
+        self.enqueued_at = moment_of(told(b"enqueued_at"))
+        self.started_at = moment_of(told(b"started_at"))
+        self.ended_at = moment_of(told(b"ended_at"))
+        self.created_at = moment_of(told(b"created_at")) or datetime.now(UTC)
         self._status = status_of(told(b"status")) or JobStatus.QUEUED
         self.retries_left = _tries(told(b"retries_left"))
         self.retry_intervals = list(RETRY_SECONDS)
@@ -120,11 +121,6 @@ class StartedJobs(StartedJobRegistry):
         return self._queue
 
 
-def rq_queue(redis: Redis, settings: Settings) -> PictureQueue:
-    """rq's own view of the queue."""
-    return PictureQueue(settings.queue_name, redis, Terms.of(settings))
-
-
 def status_of(value: bytes | None) -> JobStatus | None:
     """rq's state of a job; None if the hash has none, or none that rq knows."""
     try:
@@ -142,7 +138,8 @@ def _is_ours(data: bytes) -> bool:
     return head == MESSAGE_HEAD
 
 
-def _moment(value: bytes | None) -> datetime | None:
+def moment_of(value: bytes | None) -> datetime | None:
+    """A moment that rq has written; None if there is none that can be read."""
     try:
         return utcparse(value.decode()) if value else None
     except (ValueError, OverflowError):

@@ -9,8 +9,6 @@ is as many as are free: half of all for one busy caller, a third each for two, a
 as many again for whoever comes next.
 """
 
-from redis import Redis
-
 from blurline.settings import Settings
 
 HELD_SECONDS = 86400
@@ -35,11 +33,11 @@ end
 
 
 class Shares:
-    """Names and bounds for `ROOM`."""
+    """Names and bounds for `ROOM`, of one queue."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, queue: str) -> None:
         self.share = settings.max_queue_share
-        self._place = f"blurline:places:{settings.queue_name}:"
+        self._place = f"blurline:places:{queue}:"
 
     def list_of(self, owner: str | None) -> str:
         """Name of the caller's list; empty for nobody."""
@@ -48,8 +46,3 @@ class Shares:
     def bounds(self, shared: int | None) -> list[int | float]:
         """`shared` and `share` of `ROOM`; `shared` is None where callers do not share."""
         return [-1 if shared is None else shared, self.share]
-
-    def forget(self, redis: Redis, owner: str | None, job_id: str) -> None:
-        """Let the job of that caller hold no place any more."""
-        if owner is not None:
-            redis.lrem(self.list_of(owner), 0, job_id)

@@ -1,4 +1,4 @@
-"""Running totals of the whole service, kept in Redis by the workers and read by every API."""
+"""Running totals of each queue, kept in Redis by the workers and read by every API."""
 
 import time
 from collections import Counter
@@ -11,7 +11,8 @@ from rq.job import Job
 from blurline.jobs.job import JobRecord, JobStatus
 from blurline.queue.connection import answering
 
-TOTALS = "blurline:stats:totals"
+PREFIX = "blurline:stats:"
+TOTALS = "totals"
 BUCKET_SECONDS = 10
 WINDOWS = {"1m": 60, "5m": 300, "15m": 900}
 LONGEST = max(WINDOWS.values())
@@ -87,10 +88,15 @@ class Totals:
 
 
 class Stats:
-    """Adds up ended jobs: in all, and in buckets of ten seconds for a quarter of an hour."""
+    """Adds up a queue's ended jobs: in all, and in buckets of ten seconds for a quarter of an hour.
 
-    def __init__(self, redis: Redis) -> None:
+    `queue` is its name, empty for the first one of the service: releases that had no other kept
+    their sums under names without any.
+    """
+
+    def __init__(self, redis: Redis, queue: str = "") -> None:
         self._redis = redis
+        self._place = f"{PREFIX}{queue}:" if queue else PREFIX
         self._record = redis.register_script(RECORD_SCRIPT)
 
     @answering()
@@ -106,12 +112,12 @@ class Stats:
         arguments: list[str | float] = [LONGEST + 2 * BUCKET_SECONDS]
         for name, amount in fields.items():
             arguments += [name, amount]
-        keys = [TOTALS, _bucket(record.updated_at), Job.key_for(record.job_id)]
+        keys = [self._place + TOTALS, self._bucket(record.updated_at), Job.key_for(record.job_id)]
         self._record(keys=keys, args=arguments)
 
     def totals(self) -> Totals:
         """Everything since the first picture."""
-        return self._read([TOTALS])
+        return self._read([self._place + TOTALS])
 
     def pace(self) -> float | None:
         """Mean seconds in a worker of the jobs that were completed last; None before any was.
@@ -129,7 +135,7 @@ class Stats:
         """The last `seconds` up to `now`, at most a quarter of an hour, in steps of ten seconds."""
         end = time.time() if now is None else now
         steps = range(seconds // BUCKET_SECONDS)
-        return self._read([_bucket(end - BUCKET_SECONDS * step) for step in steps])
+        return self._read([self._bucket(end - BUCKET_SECONDS * step) for step in steps])
 
     @answering()
     def _read(self, keys: list[str]) -> Totals:
@@ -142,6 +148,9 @@ class Stats:
             for name, amount in reply.items():
                 sums[name.decode()] += float(amount)  # type: ignore[assignment]
         return _totals(sums)
+
+    def _bucket(self, moment: float) -> str:
+        return f"{self._place}{int(moment) // BUCKET_SECONDS}"
 
 
 def _fields(record: JobRecord) -> dict[str, float]:
@@ -180,7 +189,3 @@ def _totals(sums: "Counter[str]") -> Totals:
         },
         latencies={int(index): round(count) for index, count in named("latency:").items()},
     )
-
-
-def _bucket(moment: float) -> str:
-    return f"blurline:stats:{int(moment) // BUCKET_SECONDS}"

@@ -79,11 +79,18 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Stages in the order in which a picture takes them."""
+    """Stages in the order in which a picture takes them.
+
+    Attributes:
+        queue: name of the queue in which its jobs wait.
+        patience: seconds that one try of a job may take.
+    """
 
     name: str
     summary: str
     stages: tuple[Stage, ...]
+    queue: str
+    patience: float
 
     @property
     def models(self) -> frozenset[str]:

@@ -16,8 +16,8 @@ from blurline.errors import BlurlineError
 from blurline.jobs.leftovers import Leftovers
 from blurline.machine import usable_cores
 from blurline.queue.connection import connect, reason
+from blurline.queue.jobqueue import JobQueue
 from blurline.queue.presence import Presence, WorkerReport
-from blurline.queue.queuedjob import rq_queue
 from blurline.settings import Settings
 from blurline.storage.retention import Sweeper
 from blurline.webhooks.messenger import open_messenger
@@ -74,7 +74,7 @@ class Crew:
         self._hung = False
         self._stopping = threading.Event()
         self._workers: dict[int, ImageWorker] = {}
-        self._queue = rq_queue(connect(redis_url), settings)
+        self._queue = JobQueue(connect(redis_url), settings).rq
         self._upkeep = Upkeep(connect(redis_url), sweeper, leftovers)
         self._recovery = Recovery(connect(redis_url), reconciler, settings.queue_name)
         outbox = open_outbox(connect(redis_url), settings, runner.end_of)
@@ -108,7 +108,7 @@ class Crew:
             connection = connect(self._redis_url)
             try:
                 worker = ImageWorker(
-                    rq_queue(connection, self._settings),
+                    JobQueue(connection, self._settings).rq,
                     f"{self.name}-{number}-{lost}",
                     connection,
                     self._settings.abandoned_after,

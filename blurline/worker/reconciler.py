@@ -20,7 +20,8 @@ from redis.exceptions import LockError
 from blurline.jobs.job import JobSpec
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Records, open_records
-from blurline.queue.jobqueue import JobQueue, Submission
+from blurline.queue.jobqueue import Submission
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.storage.retention import DATA_KEYS, METADATA
 from blurline.storage.store import Store
@@ -79,7 +80,9 @@ class Reconciled:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Finds lost jobs and queues them. Any number may do so at a time, while the service runs.
+    """Finds lost jobs and queues them, each where jobs of its pipeline wait.
+
+    Any number may do so at a time, while the service runs.
 
     Attributes:
         record_days: how long records are kept; 0: for good.
@@ -88,7 +91,7 @@ class Reconciler:
     store: Store
     originals: OriginalsVault
     records: Records
-    queue: JobQueue
+    queues: Queues
     record_days: float
 
     def reconcile(
@@ -132,7 +135,7 @@ class Reconciler:
             return
         ended = self._ids(f"{METADATA[0]}/{shard}", datetime.max.replace(tzinfo=UTC))
         for some in _chunks(iter(sorted(ids - ended))):
-            known = self.queue.known(some)
+            known = self.queues.known(some)
             yield from (job_id for job_id, there in zip(some, known, strict=True) if not there)
 
     def _requeue(
@@ -145,7 +148,7 @@ class Reconciler:
         specs = sorted((order for order in orders if order is not None), key=_age)
         queued = 0
         if specs and not dry_run:
-            places = self.queue.submit(specs, accepted=True)
+            places = self.queues.submit(specs, accepted=True)
             queued = sum(place is Submission.QUEUED for place in places)
             for spec, place in zip(specs, places, strict=True):
                 if place is Submission.QUEUED:
@@ -204,11 +207,11 @@ class Recovery:
 
 
 def open_reconciler(
-    settings: Settings, redis: Redis, store: Store, originals: OriginalsVault
+    settings: Settings, queues: Queues, store: Store, originals: OriginalsVault
 ) -> Reconciler:
     """The reconciler of these settings."""
-    queue, days = JobQueue(redis, settings), settings.keep_metadata_days
-    return Reconciler(store, originals, open_records(settings, store), queue, days)
+    days = settings.keep_metadata_days
+    return Reconciler(store, originals, open_records(settings, store), queues, days)
 
 
 def _age(spec: JobSpec) -> float:

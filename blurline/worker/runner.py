@@ -19,7 +19,7 @@ from blurline.jobs.processor import Processed, Processor
 from blurline.jobs.records import Records
 from blurline.log import mention
 from blurline.queue.queuedjob import RETRY_SECONDS
-from blurline.queue.stats import Stats
+from blurline.queue.queues import Queues
 from blurline.storage.sealing import OriginalUnreadableError
 from blurline.treatment.second_look import SecondLook
 from blurline.webhooks.outbox import Event, Outbox
@@ -31,11 +31,11 @@ class JobRunner:
     """Runs jobs and sees to it that each one ends exactly once in the records and the totals."""
 
     def __init__(
-        self, processor: Processor, records: Records, stats: Stats, outbox: Outbox
+        self, processor: Processor, records: Records, queues: Queues, outbox: Outbox
     ) -> None:
         self._processor = processor
         self._records = records
-        self._stats = stats
+        self._queues = queues
         self._outbox = outbox
 
     def run(self, job_id: str, *, retries_left: int, waited: float) -> None:
@@ -162,7 +162,7 @@ class JobRunner:
         Raises:
             QueueUnavailableError: Redis is away; the job's next try tells it.
         """
-        self._stats.record(record)
+        self._queues.of(record.pipeline).stats.record(record)
         event = self._outbox.event_of(record)
         if event is not None and not self._outbox.add(event):
             metrics.WEBHOOKS.labels("dropped").inc()

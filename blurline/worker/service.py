@@ -21,7 +21,7 @@ from blurline.machine import MachineCollector, folders_of
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
 from blurline.queue.connection import DEFAULT_URL, connect
-from blurline.queue.stats import Stats
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.objects import open_store
@@ -77,12 +77,12 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         signing_key=load_signing_key(settings.signing_key, settings.data_dir),
     )
     redis = connect(redis_url)
-    outbox = open_outbox(redis, settings)
-    runner = JobRunner(processor, open_records(settings, store), Stats(redis), outbox)
-    reconciler = open_reconciler(settings, redis, store, processor.originals)
+    queues, outbox = Queues(redis, settings, pipelines), open_outbox(redis, settings)
+    runner = JobRunner(processor, open_records(settings, store), queues, outbox)
+    reconciler = open_reconciler(settings, queues, store, processor.originals)
     sweeper = open_sweeper(settings, store)
     precisions = {name: detector.engine.precision for name, detector in detectors.items()}
-    leftovers = open_leftovers(settings, redis, store)
+    leftovers = open_leftovers(settings, queues, store)
     crew = Crew(settings, redis_url, runner, precisions, sweeper, reconciler, leftovers)
 
     def stop(signum: int, frame: FrameType | None) -> None:

@@ -15,7 +15,7 @@ from blurline.audit import Action, AuditTrail, Event
 from blurline.errors import StoreUnavailableError
 from blurline.jobs.leftovers import Leftovers
 from blurline.jobs.records import open_records
-from blurline.queue.jobqueue import JobQueue
+from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.storage.retention import LONGEST_WRITE, Retention, Sweeper, set_lifecycle
 from blurline.storage.store import Store
@@ -93,12 +93,12 @@ def open_sweeper(settings: Settings, store: Store) -> Sweeper:
     return Sweeper(store, retention_of(settings), forgotten=partial(_note, AuditTrail(store)))
 
 
-def open_leftovers(settings: Settings, redis: Redis, store: Store) -> Leftovers:
+def open_leftovers(settings: Settings, queues: Queues, store: Store) -> Leftovers:
     """What looks for leftovers in the store, and notes originals like the sweeper."""
     return Leftovers(
         store,
         open_records(settings, store),
-        free=JobQueue(redis, settings).give_up,
+        free=queues.give_up,
         forgotten=partial(_note, AuditTrail(store)),
         # A caller of `POST /blur/` may wait for longer than any write takes.
         age=LONGEST_WRITE + timedelta(seconds=settings.blur_wait),
