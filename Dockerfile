@@ -76,10 +76,11 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=30s \
 CMD ["python", "-m", "worker"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
-# The AGPL is that of YOLO11n's weights, the others are those of FFmpeg and of encoders in its wheel.
+# Apache and BSD are those of weights that enlarge pictures or cut them out, the AGPL is that of
+# YOLO11n's; the others are those of FFmpeg and of encoders in its wheel.
 LABEL org.opencontainers.image.title="blurline worker" \
       org.opencontainers.image.description="Blurs faces and number plates in queued pictures, then lists the objects that are left" \
-      org.opencontainers.image.licenses="MIT AND AGPL-3.0-only AND LGPL-3.0-or-later AND GPL-2.0-or-later" \
+      org.opencontainers.image.licenses="MIT AND Apache-2.0 AND BSD-3-Clause AND AGPL-3.0-only AND LGPL-3.0-or-later AND GPL-2.0-or-later" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
@@ -133,6 +134,6 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="blurline worker (GPU)" \
       org.opencontainers.image.description="Blurs faces and number plates in queued pictures, then lists the objects that are left" \
-      org.opencontainers.image.licenses="MIT AND AGPL-3.0-only AND LGPL-3.0-or-later AND GPL-2.0-or-later" \
+      org.opencontainers.image.licenses="MIT AND Apache-2.0 AND BSD-3-Clause AND AGPL-3.0-only AND LGPL-3.0-or-later AND GPL-2.0-or-later" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.figures import percentiles
 from blurline.inference.batching import Batcher
-from blurline.inference.engine import InputFormat, Network, Outputs, Size
+from blurline.inference.engine import Network, Outputs, Size
 from blurline.inference.onnxruntime import Device, OnnxRuntimeNetwork, cuda_is_here
 from blurline.inference.torch import TorchNetwork
 from blurline.machine import usable_cores
@@ -76,7 +76,7 @@ def open_network(name: str, settings: Settings, max_batch_size: int) -> tuple[Ne
     where = _device(settings)
     return OnnxRuntimeNetwork(
         path,
-        InputFormat(model.colours, model.divisor),
+        model.input_format,
         device=where,
         half=where != "cpu",
         max_batch_size=max_batch_size,

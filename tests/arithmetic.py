@@ -10,7 +10,7 @@ import openvino.opset13 as operators
 from numpy.typing import NDArray
 
 from blurline.inference.detector import Detectors
-from blurline.inference.engine import Arithmetic, InputFormat
+from blurline.inference.engine import Arithmetic
 from blurline.inference.openvino import OpenVinoEngine
 from blurline.models.catalogue import find
 from blurline.models.load import Inference, load_detectors
@@ -48,7 +48,7 @@ def _rounding(name: str, folder: Path) -> OpenVinoEngine:
     network = ov.Core().read_model(file_of(name))
     round_values(network)
     ov.save_model(network, path, compress_to_fp16=False)
-    input_format = InputFormat(model.colours, model.divisor)
+    input_format = model.input_format
     return OpenVinoEngine(
         path, input_format, threads=2, precision="f32", any_size=True, outputs=model.outputs
     )

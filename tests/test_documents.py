@@ -36,7 +36,7 @@ def test_the_readme_lists_every_error_with_its_status() -> None:
 
 def test_the_readme_lists_every_network_with_its_licence() -> None:
     table = README.split("## Models and their licences")[1]
-    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| \**([A-Z]+(?:-[0-9.]+)?)", table, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| \**([\w.-]+)", table, re.MULTILINE)
     assert dict(rows) == {model.name: model.licence for model in catalogue().values()}
 
 

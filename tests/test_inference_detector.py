@@ -11,14 +11,18 @@ from blurline.imaging.header import Limits, read_header
 from blurline.inference.detector import Detection, Detector
 from blurline.inference.letterbox import letterbox
 from blurline.inference.scan import Scan
-from blurline.models.catalogue import catalogue, find
+from blurline.models.catalogue import DetectorTask, catalogue, find
 from blurline.models.export import Exported
 from blurline.models.load import Inference, load_detector, load_detectors
 from blurline.settings import load_settings
 from tests.boxes import iou
 from tests.sure import sure
 
-READY = [name for name, model in catalogue().items() if not isinstance(model.source, Exported)]
+READY = [
+    name
+    for name, model in catalogue().items()
+    if isinstance(model.task, DetectorTask) and not isinstance(model.source, Exported)
+]
 GENERAL = [name for name in READY if "license_plate" not in find(name).labels]
 
 Expected = list[tuple[str, float, tuple[float, float, float, float]]]
@@ -133,13 +137,13 @@ def test_yunet_finds_the_faces_that_opencv_finds(
     photo: str, photos: dict[str, Pixels], exact: dict[str, Detector]
 ) -> None:
     model = find("yunet")
-    fitted, placement = letterbox(photos[photo], model.input_size)
+    fitted, placement = letterbox(photos[photo], model.task.input_size)
     theirs = cv2.FaceDetectorYN.create(
         str(model.source.path_in(load_settings().model_dir)),
         "",
         (fitted.shape[1], fitted.shape[0]),
         score_threshold=0.2,
-        nms_threshold=model.iou_threshold,
+        nms_threshold=model.task.iou_threshold,
     )
     _, rows = theirs.detect(cv2.cvtColor(fitted, cv2.COLOR_RGB2BGR))
     height, width = photos[photo].shape[:2]

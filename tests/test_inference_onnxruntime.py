@@ -23,7 +23,7 @@ from blurline.inference.engine import Engine, InputFormat, Outputs
 from blurline.inference.heads import HEADS
 from blurline.inference.onnxruntime import OnnxRuntimeNetwork, _providers, cuda_is_here
 from blurline.inference.openvino import OpenVinoEngine
-from blurline.models.catalogue import find
+from blurline.models.catalogue import DetectorTask, find
 from blurline.models.load import Inference, load_detector
 from blurline.settings import load_settings
 from tests.networks import broken, file_of, own_network_file
@@ -44,7 +44,7 @@ def network_of(name: str, **changes: Any) -> OnnxRuntimeNetwork:
         "cache_dir": Path("nowhere"),
         "any_size": True,
         "outputs": model.outputs,
-        "input_format": InputFormat(model.colours, model.divisor),
+        "input_format": model.input_format,
         **changes,
     }
     return OnnxRuntimeNetwork(file_of(name), options.pop("input_format"), **options)
@@ -54,7 +54,7 @@ def openvino_of(name: str) -> OpenVinoEngine:
     model = find(name)
     return OpenVinoEngine(
         file_of(name),
-        InputFormat(model.colours, model.divisor),
+        model.input_format,
         threads=1,
         precision="f32",
         any_size=True,
@@ -78,8 +78,10 @@ class Alone:
 def detections(name: str, engine: Engine, photo: bytes) -> tuple[Detection, ...]:
     """What the network finds in the photo, with the labels that it has in the catalogue."""
     model = find(name)
+    task = model.task
+    assert isinstance(task, DetectorTask)
     detector = Detector(
-        model.name, engine, HEADS[model.head], model.labels, model.input_size, model.iou_threshold
+        model.name, engine, HEADS[task.head], task.labels, task.input_size, task.iou_threshold
     )
     pixels = decode(photo, read_header(photo, Limits(10**8, 10**8)))
     return detector.detect(pixels, 0.3)
@@ -220,7 +222,7 @@ def test_bytes_become_the_colours_and_values_that_the_network_wants(
 ) -> None:
     from onnx import helper
 
-    nodes = [helper.make_node("Fingerprints", ["images"], ["output"])]
+    nodes = [helper.make_node("Identity", ["images"], ["output"])]
     path = own_file(tmp_path / "mine.onnx", nodes, ["n", 3, "h", "w"])
     pixels = noise(3)
     for colours, divisor in (("rgb", 255.0), ("bgr", 1.0), ("rgb", 1.0), ("bgr", 2.0)):
@@ -258,7 +260,7 @@ def test_only_the_outputs_that_are_read_are_computed() -> None:
 def test_a_file_of_one_size_keeps_it_and_its_class_names(tmp_path: Path) -> None:
     from onnx import helper
 
-    nodes = [helper.make_node("Fingerprints", ["images"], ["output"])]
+    nodes = [helper.make_node("Identity", ["images"], ["output"])]
     names = "{0: 'dog', 1: 'cat'}"
     path = own_file(tmp_path / "mine.onnx", nodes, [1, 3, 64, 96], names=names)
     network = own_network(path)

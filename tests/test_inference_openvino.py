@@ -9,8 +9,8 @@ import pytest
 
 from blurline.errors import ModelError
 from blurline.imaging.decode import Pixels
-from blurline.inference.engine import InputFormat
-from blurline.inference.openvino import MOST_SIZES, OpenVinoEngine, Precision
+from blurline.inference.engine import InputFormat, Precision
+from blurline.inference.openvino import MOST_SIZES, OpenVinoEngine
 from blurline.models.catalogue import find
 from tests.networks import broken, file_of, own_network_file
 from tests.parts import drawing
@@ -67,6 +67,16 @@ def test_values_are_divided_as_the_network_wants(faces: OpenVinoEngine) -> None:
     here, there = faces.infer(even // 2), halved.infer(even)
     for name, values in here.items():
         assert there[name] == pytest.approx(values, abs=1e-4)
+
+
+def test_means_are_taken_before_values_are_divided(faces: OpenVinoEngine) -> None:
+    """By colour, in the network's own order."""
+    own = InputFormat("bgr", mean=(10.0, 20.0, 30.0), divisor=(2.0, 4.0, 1.0))
+    engine = OpenVinoEngine(file_of("yunet"), own, threads=1, precision="f32")
+    pixels = pictures()[0]
+    here = engine.infer(pixels * np.array([1, 4, 2], np.float32) + np.array([30, 20, 10]))
+    for name, values in faces.infer(pixels).items():
+        assert here[name] == pytest.approx(values, abs=1e-4)
 
 
 def test_many_threads_get_the_answers_that_one_gets(objects: OpenVinoEngine) -> None:

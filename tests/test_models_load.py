@@ -2,16 +2,19 @@
 
 import base64
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from blurline.errors import ModelError
-from blurline.models.catalogue import find
-from blurline.models.load import Inference, load_detector, load_detectors
+from blurline.errors import ModelError, ModelMissingError
+from blurline.models.catalogue import DetectorTask, find
+from blurline.models.load import Inference, Networks, load_detector, load_detectors
 from blurline.settings import load_settings
 from tests.networks import file_of
 
@@ -120,6 +123,64 @@ def test_a_missing_network_is_an_error_where_nobody_listens(missing: str, tmp_pa
 def test_an_own_network_that_detects_nothing_like_yolo_is_refused_at_once(
     own: Callable[[bytes], str], inference: Inference
 ) -> None:
-    path = own(file_of("yunet").read_bytes())
+    model = find(own(file_of("yunet").read_bytes()))
+    assert isinstance(model.task, DetectorTask)
     with pytest.raises(ModelError, match="does not answer as a yolo network does"):
-        load_detector(replace(find(path), labels=("face",)), inference)
+        load_detector(replace(model, task=replace(model.task, labels=("face",))), inference)
+
+
+def test_a_network_is_loaded_when_it_is_first_asked_for(inference: Inference) -> None:
+    networks = Networks(["yunet", "u2netp"], inference)
+    assert list(networks) == ["yunet", "u2netp"]
+    assert "u2netp" in networks
+    assert not networks.loaded
+    mapper = networks.mapper("u2netp")
+    assert networks["u2netp"] is mapper
+    assert list(networks.loaded) == ["u2netp"]
+    assert networks.detector("yunet").labels == ("face",)
+
+
+def test_threads_that_ask_at_once_share_one_network(inference: Inference) -> None:
+    networks = Networks(["realesr_x2"], inference)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(networks.mapper, ["realesr_x2"] * 8))
+    assert all(one is found[0] for one in found)
+
+
+def test_a_network_whose_file_is_missing_is_known_at_once(tmp_path: Path) -> None:
+    shutil.copy(file_of("yunet"), tmp_path)
+    inference, reported = Inference(tmp_path, threads=1), list[str]()
+    networks = Networks(["modnet", "yunet"], inference, lambda name, _: reported.append(name))
+    assert reported == ["modnet"]
+    assert list(networks) == ["yunet"]
+    assert "modnet" not in networks
+    with pytest.raises(ModelMissingError, match="modnet"):
+        networks.mapper("modnet")
+    with pytest.raises(KeyError):
+        networks["modnet"]
+    with pytest.raises(ModelError, match="modnet"):
+        Networks(["modnet"], inference)
+
+
+def test_a_network_does_only_what_it_is_for(inference: Inference) -> None:
+    networks = Networks(["yunet", "u2netp"], inference)
+    with pytest.raises(ModelError, match="yunet is no network that makes pictures"):
+        networks.mapper("yunet")
+    with pytest.raises(ModelError, match="u2netp is no network that finds things"):
+        networks.detector("u2netp")
+    with pytest.raises(ModelError, match="u2netp is no network that finds things"):
+        load_detector(find("u2netp"), inference)
+
+
+def test_a_process_that_runs_no_network_holds_no_engine() -> None:
+    program = (
+        "import sys\n"
+        "from blurline.models.load import Inference, Networks\n"
+        "from blurline.settings import load_settings\n"
+        "inference = Inference(load_settings().model_dir, threads=1)\n"
+        "networks = Networks(['yunet', 'u2netp'], inference)\n"
+        "assert len(networks) == 2\n"
+        "print([name for name in ('openvino', 'onnxruntime', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

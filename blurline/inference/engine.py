@@ -16,16 +16,27 @@ Outputs = Mapping[str, NDArray[np.float32]]
 Size = tuple[int, int]
 """Height and width of a network's input."""
 
+Precision = Literal["auto", "bf16", "f32"]
+"""What a network on a CPU shall compute in; `auto` is bf16 where the CPU has it."""
+
 Arithmetic = Literal["f32", "bf16", "f16"]
 """In what a network computes: floats of 32 bits, or of 16 with the range of those, or of 16."""
 
 
+PerColour = float | tuple[float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class InputFormat:
-    """What a network wants to see: its order of colours, and what 8-bit values are divided by."""
+    """What a network wants to see: its order of colours, and what it makes of 8-bit values.
+
+    From each value `mean` is taken, and what is left is divided by `divisor`. Either is one number
+    for all colours, or three in the network's order of colours.
+    """
 
     colours: Literal["rgb", "bgr"] = "rgb"
-    divisor: float = 255.0
+    divisor: PerColour = 255.0
+    mean: PerColour = 0.0
 
 
 class Engine(Protocol):

@@ -108,13 +108,16 @@ def dressed(model: ModelProto, input_format: InputFormat) -> ModelProto:
             "Gather", [steps[-1].output[0], order.name], [f"{_NAMES}swapped"], axis=1
         )
         steps.append(swap)
-    if input_format.divisor != 1:
-        divisor = helper.make_tensor(
-            f"{_NAMES}divisor", TensorProto.FLOAT, [], [input_format.divisor]
+    changes = (("Sub", input_format.mean, 0), ("Div", input_format.divisor, 1))
+    for operator, value, nothing in changes:
+        if value == nothing:
+            continue
+        each = value if isinstance(value, tuple) else (value,)
+        name = f"{_NAMES}{operator.lower()}"
+        graph.initializer.append(
+            helper.make_tensor(f"{name}_by", TensorProto.FLOAT, [len(each), 1, 1], each)
         )
-        graph.initializer.append(divisor)
-        divide = helper.make_node("Div", [steps[-1].output[0], divisor.name], [f"{_NAMES}divided"])
-        steps.append(divide)
+        steps.append(helper.make_node(operator, [steps[-1].output[0], f"{name}_by"], [name]))
     steps[-1].output[0] = picture.name
     pixels = helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, [*shape, 3])
     _replace(graph.input, [pixels])

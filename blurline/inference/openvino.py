@@ -5,7 +5,6 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import openvino as ov
@@ -14,11 +13,18 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from blurline.errors import ModelError
 from blurline.imaging.decode import Pixels
-from blurline.inference.engine import Arithmetic, InputFormat, Outputs, Size, class_names
+from blurline.inference.engine import (
+    Arithmetic,
+    InputFormat,
+    Outputs,
+    PerColour,
+    Precision,
+    Size,
+    class_names,
+)
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "bf16", "f32"]
 MOST_SIZES = 8
 """Input sizes that a network is kept compiled for; each takes a few tens of megabytes."""
 
@@ -40,6 +46,7 @@ class OpenVinoEngine:
         precision: Precision = "auto",
         any_size: bool = False,
         outputs: tuple[str, ...] = (),
+        most_sizes: int = MOST_SIZES,
     ) -> None:
         """Read the file.
 
@@ -49,6 +56,7 @@ class OpenVinoEngine:
             any_size: the network works at every size, even if its file names one.
             outputs: names of the outputs that are read, in that order; () for all.
             threads: CPU threads, and so pictures at a time, for this network.
+            most_sizes: input sizes that it is kept compiled for.
             precision: `auto` takes bf16 where the CPU computes it, f32 elsewhere. So does `bf16`,
                 with a warning.
 
@@ -73,6 +81,7 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": self._precision,
         }
+        self._most_sizes = most_sizes
         self._compiled = OrderedDict[Size, ov.CompiledModel]()
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -107,7 +116,7 @@ class OpenVinoEngine:
         """This thread's own place for pictures of that size."""
         desks: dict[Size, _Desk] = self._local.__dict__.setdefault("desks", {})
         if size not in desks:
-            if len(desks) >= MOST_SIZES:
+            if len(desks) >= self._most_sizes:
                 desks.clear()
             request = self._compile(size).create_infer_request()
             desks[size] = _Desk(request, request.get_input_tensor().data)
@@ -120,7 +129,7 @@ class OpenVinoEngine:
                 model = self._model.clone()
                 model.reshape([1, *size, 3])
                 self._compiled[size] = self._core.compile_model(model, "CPU", self._options)
-                if len(self._compiled) > MOST_SIZES:
+                if len(self._compiled) > self._most_sizes:
                     self._compiled.popitem(last=False)
             self._compiled.move_to_end(size)
             return self._compiled[size]
@@ -154,9 +163,15 @@ def _prepare(model: ov.Model, input_format: InputFormat) -> ov.Model:
     steps = picture.preprocess()
     if input_format.colours == "bgr":
         steps.convert_color(ColorFormat.BGR)
+    if input_format.mean != 0:
+        steps.mean(_numbers(input_format.mean))
     if input_format.divisor != 1:
-        steps.scale(input_format.divisor)
+        steps.scale(_numbers(input_format.divisor))
     return processor.build()
+
+
+def _numbers(value: PerColour) -> float | list[float]:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _fixed_size(model: ov.Model) -> Size | None:

