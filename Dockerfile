@@ -54,7 +54,7 @@ ENV HOST=0.0.0.0
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=10s \
     CMD ["python", "-IS", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
-CMD ["uvicorn", "api_server:app", "--host", "0.0.0.0", "--port", "8000", \
+CMD ["uvicorn", "blurline.entry.api:app", "--host", "0.0.0.0", "--port", "8000", \
      "--http", "blurline.api.protocol:GuardedProtocol"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -73,7 +73,7 @@ EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s \
     CMD ["python", "-IS", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9000/metrics', timeout=5)"]
 # The list form makes Python process 1, so that it is the one that receives SIGTERM.
-CMD ["python", "-m", "worker"]
+CMD ["python", "-m", "blurline.entry.worker"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 # Apache and BSD are those of weights that enlarge pictures or cut them out, the AGPL is that of
@@ -129,7 +129,7 @@ USER 10001:10001
 EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s \
     CMD ["python", "-IS", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9000/metrics', timeout=5)"]
-CMD ["python", "-m", "worker"]
+CMD ["python", "-m", "blurline.entry.worker"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="blurline worker (GPU)" \

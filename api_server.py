@@ -1,24 +1,8 @@
-"""The HTTP service: `uvicorn api_server:app`.
+"""The HTTP service, for who runs the checkout: `uvicorn api_server:app`.
 
-Without settings it looks for Redis on this machine and keeps pictures in a local folder.
+It is `blurline.entry.api:app`, which is all that an installed blurline has of it.
 """
 
-import resource
+from blurline.entry.api import app
 
-from blurline import tracing
-from blurline.api.app import create_app
-from blurline.errors import SettingsError
-from blurline.log import configure_logging
-from blurline.settings import load_settings
-from pipeline_architecture import pipelines
-
-# A crash must not leave pictures in a core file.
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-try:
-    settings = load_settings()
-    configure_logging(settings)
-    tracing.start(settings, "blurline-api")
-    app = create_app(settings, pipelines(settings))
-except SettingsError as error:
-    raise SystemExit(f"blurline: {error}") from error
+__all__ = ["app"]

@@ -1,28 +1,9 @@
-"""A worker: `python worker.py`.
+"""A worker, for who runs the checkout: `python worker.py`.
 
-It loads the networks once and takes jobs until SIGTERM or SIGINT, upon which it finishes the jobs
-that are running and leaves. Start as many as the queue needs.
+It is `python -m blurline.entry.worker`, which is all that an installed blurline has of it.
 """
 
-from blurline import tracing
-from blurline.errors import BlurlineError
-from blurline.log import configure_logging
-from blurline.settings import load_settings
-from blurline.worker.service import run_worker
-from pipeline_architecture import pipelines
-
-
-def main() -> None:
-    """Run one worker process."""
-    try:
-        settings = load_settings()
-        configure_logging(settings)
-        tracing.start(settings, "blurline-worker")
-        run_worker(settings, pipelines(settings))
-        tracing.stop()
-    except BlurlineError as error:
-        raise SystemExit(f"blurline: {error}") from error
-
+from blurline.entry.worker import main
 
 if __name__ == "__main__":
     main()

@@ -16,10 +16,10 @@ from blurline.inference.detector import Detector
 from blurline.models.catalogue import find
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import Settings
 from blurline.stages.blur import Blur
 from blurline.stages.options import OptionText, default_text, options_of
-from pipeline_architecture import pipelines
 
 REDACTION = "redaction"
 """What is left of the stage that blurs once its networks have looked."""

@@ -191,7 +191,7 @@ def second_machine(service: Service) -> Iterator[Meter]:
             "REDIS_URL": service.stack.redis_url,
             "DATA_DIR": str(Path(folder) / "data"),
         }
-        command = [sys.executable, "-m", "worker"]
+        command = [sys.executable, "-m", "blurline.entry.worker"]
         child = service.stack.supervisor.start(Program("second machine", command, environment))
         try:
             deadline = time.monotonic() + START_SECONDS

@@ -14,8 +14,7 @@ from bench.report import RECIPE, console, publish
 from blurline.errors import BlurlineError
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("blurline", "api_server.py", "worker.py", "pipeline_architecture.py")
-ABOUT = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
+SOURCES = ("blurline", "pyproject.toml", "constraints.txt", "README.md", "LICENSE")
 LISTED = 12
 
 
@@ -31,7 +30,7 @@ def install_size(
         folder = Path(name)
         source, python = folder / "source", folder / "venv" / "bin" / "python"
         source.mkdir()
-        for part in (*SOURCES, *ABOUT):
+        for part in SOURCES:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
             copy(ROOT / part, source / part)
         with console.status("pip install into a fresh environment"):

@@ -27,11 +27,11 @@ from blurline.imaging.metadata import MetadataPolicy
 from blurline.models.catalogue import find
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import Options
 from blurline.treatment.treatment import Treatment
-from pipeline_architecture import pipelines
 
 PIPELINE = "blur"
 OPTIONS = Options(("face",), Style.MOSAIC)

@@ -9,8 +9,8 @@ from typing import Any
 
 from bench.bare import kernel_of
 from blurline.models.catalogue import find
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import Settings, load_settings
-from pipeline_architecture import pipelines
 
 WARM_UP_SECONDS = 2.0
 START_SECONDS = 900

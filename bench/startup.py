@@ -20,12 +20,12 @@ from bench.s3server import free_port
 from blurline.errors import BlurlineError
 from blurline.machine import usable_cores
 from blurline.models.catalogue import find
+from blurline.pipeline_architecture import pipelines
 from blurline.queue.connection import connect
 from blurline.queue.presence import Presence
 from blurline.settings import Settings, load_settings
 from blurline.stack import valkey
 from blurline.stack.supervisor import Program, Supervisor
-from pipeline_architecture import pipelines
 
 PATIENCE = 120.0
 LOOK_SECONDS = 0.005
@@ -87,7 +87,15 @@ def _medians(times: Mapping[str, list[float]]) -> dict[str, float]:
 def _start_api(environment: Mapping[str, str], redis_url: str = "") -> float:
     """Seconds until the API answers for its health, whatever it says."""
     port = free_port()
-    command = ["-m", "uvicorn", "api_server:app", "--port", str(port), "--log-level", "warning"]
+    command = [
+        "-m",
+        "uvicorn",
+        "blurline.entry.api:app",
+        "--port",
+        str(port),
+        "--log-level",
+        "warning",
+    ]
 
     def ready() -> bool:
         try:
@@ -104,7 +112,9 @@ def _start_worker(environment: Mapping[str, str], redis_url: str) -> float:
     redis = connect(redis_url)
     presence = Presence(redis)
     try:
-        return _seconds_until(lambda: bool(presence.alive()), ["-m", "worker"], environment)
+        return _seconds_until(
+            lambda: bool(presence.alive()), ["-m", "blurline.entry.worker"], environment
+        )
     finally:
         redis.close()
 

@@ -37,6 +37,7 @@ from blurline.inference.detector import Detectors
 from blurline.jobs.job import JobSpec
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import open_records
+from blurline.pipeline_architecture import pipelines
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
 from blurline.queue.queues import Queues
@@ -54,7 +55,6 @@ from blurline.treatment.treatment import Treatment
 from blurline.webhooks.outbox import open_outbox
 from blurline.worker.loop import ImageWorker
 from blurline.worker.runner import RUNNER, JobRunner
-from pipeline_architecture import pipelines
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"

@@ -14,8 +14,8 @@ from blurline.access.apikeys import new_key
 from blurline.access.caller import ANYBODY
 from blurline.api.app import create_app
 from blurline.errors import ForbiddenError, SettingsError, UnauthorizedError
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import Settings, load_settings
-from pipeline_architecture import pipelines
 from tests.callers import key_file
 from tests.commands import Cli, check_refused
 from tests.issuer import AUDIENCE, ISSUER, public_pem

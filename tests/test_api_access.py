@@ -22,8 +22,8 @@ from blurline.api.app import create_app
 from blurline.api.docs import SCRIPT, STYLE
 from blurline.jobs.job import JobError, failed
 from blurline.jobs.records import open_records
+from blurline.pipeline_architecture import pipelines
 from blurline.storage.objects import open_store
-from pipeline_architecture import pipelines
 from tests.callers import House, bearer, key_settings
 from tests.issuer import AUDIENCE, ISSUER, Issuer
 from tests.parts import NOBODY, ROOT, files_below, job_spec, refusal, serving, settings_for, upload

@@ -5,8 +5,8 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from blurline.api.app import create_app
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import load_settings
-from pipeline_architecture import pipelines
 from tests.callers import House, bearer
 from tests.parts import NOBODY, Taking
 from tests.sockets import head, said_to

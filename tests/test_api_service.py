@@ -15,8 +15,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from blurline import metrics
+from blurline.pipeline_architecture import pipelines
 from blurline.stack.stack import Stack
-from pipeline_architecture import pipelines
 from tests.arithmetic import cpu_arithmetic
 from tests.data_folder import DataFolder
 from tests.parts import Start, ended, eventually, refusal, serving, settings_for, upload

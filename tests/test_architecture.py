@@ -9,7 +9,9 @@ import pytest
 from tests.parts import ROOT
 
 PACKAGE = ROOT / "blurline"
-ENTRY_POINTS = {ROOT / "api_server.py", ROOT / "worker.py", PACKAGE / "cli/main.py"}
+ENTRY_POINTS = {PACKAGE / "entry/api.py", PACKAGE / "entry/worker.py", PACKAGE / "cli/main.py"}
+OTHER_NAMES = ("api_server", "worker", "pipeline_architecture")
+"""Files at the top of the checkout, for who runs that."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -61,12 +63,20 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 def test_only_entry_points_know_the_pipelines() -> None:
-    who = {path for path in MODULES if "pipeline_architecture" in imports_of(path)}
-    who |= {path for path in ROOT.glob("*.py") if "pipeline_architecture" in imports_of(path)}
+    who = {path for path in MODULES if "blurline.pipeline_architecture" in imports_of(path)}
     assert who == ENTRY_POINTS
 
 
 def test_nothing_imports_the_entry_points() -> None:
-    entry_points = {"api_server", "worker", "blurline.cli.main"}
+    entry_points = {"blurline.cli.main", "blurline.entry", "blurline.entry.api"}
+    entry_points |= {"blurline.entry.worker", *OTHER_NAMES}
     for path in MODULES:
         assert not imports_of(path) & entry_points, path
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_a_file_at_the_top_is_another_name_of_one_in_the_package_and_no_more(name: str) -> None:
+    [module] = imports_of(ROOT / f"{name}.py")
+    assert module.startswith("blurline.")
+    tree = ast.parse((ROOT / f"{name}.py").read_text())
+    assert {type(node) for node in tree.body} <= {ast.Expr, ast.ImportFrom, ast.Assign, ast.If}

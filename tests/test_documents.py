@@ -13,9 +13,9 @@ from blurline.api.errors import STATUS_OF_CODE
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.models.catalogue import catalogue
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import load_settings
 from blurline.storage.vault import Originals
-from pipeline_architecture import pipelines
 from tests.parts import ROOT, drawing
 
 README = (ROOT / "README.md").read_text()

@@ -25,11 +25,11 @@ from blurline.imaging.header import Limits, read_header
 from blurline.inference.detector import Detection, Detectors
 from blurline.inference.engine import Arithmetic, Engine, Outputs
 from blurline.models.load import Inference, load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import PixelBox, Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options, Quality
 from blurline.stages.pipeline import Stage
-from pipeline_architecture import pipelines
 from tests.labelled import entry, face_set, write_set
 
 LIMITS = Limits(10_000_000, 10_000_000)

@@ -9,9 +9,9 @@ from blurline.inference.detector import Detector
 from blurline.inference.scan import Scan
 from blurline.models.catalogue import find
 from blurline.models.load import Inference, load_detector
+from blurline.pipeline_architecture import FACES, PEOPLE, PLATES, VEHICLE_LEVELS
 from blurline.settings import load_settings
 from blurline.stages.frame import Quality
-from pipeline_architecture import FACES, PEOPLE, PLATES, VEHICLE_LEVELS
 from tests.boxes import best_iou
 from tests.jpegs import decoded
 from tests.sure import sure

@@ -314,7 +314,7 @@ import os, signal, sys
 from blurline.queue import jobqueue
 jobqueue.JobQueue.submit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 import uvicorn
-uvicorn.run("api_server:app", uds=sys.argv[1], log_level="warning")
+uvicorn.run("blurline.entry.api:app", uds=sys.argv[1], log_level="warning")
 """
 
 

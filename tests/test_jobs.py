@@ -24,6 +24,7 @@ from blurline.jobs.records import Batch, Records, open_records
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
 from blurline.models.wheels import sha256
+from blurline.pipeline_architecture import pipelines
 from blurline.queue.connection import connect
 from blurline.queue.queues import Queues
 from blurline.redaction.styles import Style
@@ -43,7 +44,6 @@ from blurline.treatment.treatment import Treated, Treatment
 from blurline.treatment.writing import WriteMethod
 from blurline.webhooks.outbox import Outbox
 from blurline.worker.runner import JobRunner
-from pipeline_architecture import pipelines
 from tests.parts import WAITING, NothingToBlur, files_below, job_spec
 
 LIMITS = Limits(50_000_000, 100_000_000)

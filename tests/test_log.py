@@ -100,7 +100,7 @@ def test_an_api_that_is_started_as_in_its_image_logs_in_the_form_and_no_paths(
         "DATA_DIR": str(tmp_path),
         "REDIS_URL": f"unix://{tmp_path}/nobody.sock",
     }
-    command = [sys.executable, "-m", "uvicorn", "api_server:app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "blurline.entry.api:app", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env={**os.environ, **environment}, stdout=output, stderr=output, cwd=ROOT

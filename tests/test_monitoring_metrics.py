@@ -253,7 +253,7 @@ def uvicorn(settings: Settings, **environment: str) -> Iterator[tuple[httpx.Clie
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        command = [sys.executable, "-m", "uvicorn", "api_server:app", "--workers", "2"]
+        command = [sys.executable, "-m", "uvicorn", "blurline.entry.api:app", "--workers", "2"]
         command += ["--fd", str(listener.fileno()), "--no-access-log"]
         process = subprocess.Popen(
             command,

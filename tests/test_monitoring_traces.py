@@ -14,9 +14,9 @@ from blurline.errors import SettingsError
 from blurline.imaging.header import limits_of
 from blurline.inference.detector import Detectors
 from blurline.models.load import Inference, load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import Settings, load_settings
 from blurline.treatment.treatment import Treatment
-from pipeline_architecture import pipelines
 from tests.parts import (
     ROOT,
     image_worker,

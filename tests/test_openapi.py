@@ -11,11 +11,11 @@ from fastapi.openapi.models import OpenAPI
 from jsonschema import Draft202012Validator
 
 from blurline.api.errors import STATUS_OF_CODE
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Quality
 from blurline.stages.options import NAMES, OptionText, default_text, options_of
-from pipeline_architecture import pipelines
 from tests.parts import Taking, ended, eventually, upload
 
 PIPELINES = pipelines(load_settings())

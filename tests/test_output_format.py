@@ -18,10 +18,10 @@ from blurline.imaging.metadata import MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
 from blurline.intake.fingerprints import Fingerprints, JobRequest, digest_of
 from blurline.jobs.job import JobRecord, JobSpec, completed
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options
-from pipeline_architecture import pipelines
 from tests.parts import drawing, ended, job_spec, picture_file, upload
 from tests.telltales import srgb
 

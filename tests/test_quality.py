@@ -17,9 +17,9 @@ from blurline.evaluation.measurement import Measurement, Task
 from blurline.evaluation.table import band_name
 from blurline.imaging.header import limits_of
 from blurline.models.load import Inference, load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import load_settings
 from blurline.stages.options import OptionText, default_text, options_of
-from pipeline_architecture import pipelines
 
 
 def measured(folder: Path, target: str, pictures: int) -> Row:

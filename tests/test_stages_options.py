@@ -9,6 +9,7 @@ import pytest
 from blurline.errors import OptionError, SettingsError
 from blurline.imaging.kind import OutputFormat
 from blurline.imaging.metadata import MetadataPolicy
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings, load_settings
@@ -30,7 +31,6 @@ from blurline.stages.options import (
     parse_thresholds,
     parse_zones,
 )
-from pipeline_architecture import pipelines
 from tests.parts import ROOT
 
 KNOWN = ("face", "license_plate", "car")

@@ -15,6 +15,7 @@ from blurline.inference.heads import yolo
 from blurline.inference.scan import Scan
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
 from blurline.stages.blur import Blur
@@ -23,7 +24,6 @@ from blurline.stages.pipeline import Level, Target
 from blurline.stages.seam import SHARE, across_seam
 from blurline.treatment.opening import open_frame
 from blurline.treatment.treatment import Treated, Treatment
-from pipeline_architecture import pipelines
 from tests.jpegs import LIMITS, decoded
 
 SETTINGS = load_settings()

@@ -20,6 +20,7 @@ from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detection, Detector, Detectors
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import MOSAIC_CELLS, PixelBox, Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
@@ -31,7 +32,6 @@ from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook, shows_redactions
 from blurline.treatment.treatment import WHOLE, Treated, Treatment
 from blurline.treatment.writing import WriteMethod
-from pipeline_architecture import pipelines
 from tests.jpegs import codec, coefficients, decoded, scene
 from tests.parts import WAITING, NothingToBlur, drawing, picture_file
 

@@ -18,6 +18,7 @@ from blurline.inference.detector import Detectors
 from blurline.inference.engine import Arithmetic
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
@@ -29,7 +30,6 @@ from blurline.treatment.opening import open_frame
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.treatment import Treated, Treatment
 from blurline.treatment.writing import WriteMethod, write
-from pipeline_architecture import pipelines
 from tests.arithmetic import ARITHMETICS, computing_in
 from tests.jpegs import LIMITS, by_pillow, by_simplejpeg, codec, coefficients, decoded, scan_by_scan
 from tests.parts import WAITING, NothingToBlur, picture_file

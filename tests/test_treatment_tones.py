@@ -12,13 +12,13 @@ from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import MOSAIC_CELLS, Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options, Quality
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.treatment import Treated, Treatment
 from blurline.treatment.writing import WriteMethod
-from pipeline_architecture import pipelines
 from tests.jpegs import decoded
 from tests.sure import sure
 

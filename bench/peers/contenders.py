@@ -18,9 +18,9 @@ from blurline.models.catalogue import find
 from blurline.models.export import Exported
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import Settings, load_settings
 from blurline.stages.options import OptionText, default_text, options_of
-from pipeline_architecture import pipelines
 
 BLURLINE = "blurline"
 PLAIN = "plain service"

@@ -18,7 +18,7 @@ from blurline.cli.redact import redact
 from blurline.cli.up import up, worker
 from blurline.cli.verify import verify
 from blurline.errors import BlurlineError
-from pipeline_architecture import pipelines
+from blurline.pipeline_architecture import pipelines
 
 app = typer.Typer(
     help="Blur faces and number plates in pictures, then list the objects that are left.",

@@ -44,6 +44,6 @@ def up(
 
 
 def worker(context: typer.Context) -> None:
-    """Run one worker process, like `python worker.py`. SIGTERM lets it finish and leave."""
+    """Run one worker process. SIGTERM lets it finish its jobs and leave."""
     settings = settings_of()
     run_worker(settings, pipelines_of(context, settings))

@@ -100,7 +100,7 @@ def _start_valkey(supervisor: Supervisor, data_dir: Path, path: Path, lock: int)
 
 def _api(listener: socket.socket, environment: dict[str, str]) -> Program:
     descriptor = listener.fileno()
-    command = [sys.executable, "-m", "uvicorn", "api_server:app", "--fd", str(descriptor)]
+    command = [sys.executable, "-m", "uvicorn", "blurline.entry.api:app", "--fd", str(descriptor)]
     command += ["--http", "blurline.api.protocol:GuardedProtocol"]
     command += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "10"]
     return Program("api", command, environment, (descriptor,), stop_seconds=15)
@@ -108,7 +108,7 @@ def _api(listener: socket.socket, environment: dict[str, str]) -> Program:
 
 def _worker(number: int, settings: Settings, environment: dict[str, str]) -> Program:
     stop_seconds = settings.job_timeout + DRAIN_SECONDS
-    command = [sys.executable, "-m", "worker"]
+    command = [sys.executable, "-m", "blurline.entry.worker"]
     # All are on one machine, where each needs a port of its own.
     port = settings.worker_metrics_port
     own = {"WORKER_METRICS_PORT": str(port + number)} if port else {}
