@@ -23,7 +23,7 @@ export PATH := $(PATH):$(CURDIR)/build/validators/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long up bench bench-gpu bench-peers load-test quality leaks fuzz check validators container-check format docs dashboards lock clean
+.PHONY: help install demo test test-unit test-long up bench bench-gpu bench-peers load-test quality leaks fuzz check validators container-check format docs dashboards lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -44,8 +44,11 @@ demo: $(INSTALLED) ## send photos through the whole service; PHOTOS=file-or-fold
 test: $(INSTALLED) ## run the test suite, JOBS files of it at a time
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+test-unit: $(INSTALLED) ## run the tests that start no process and open no connection
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) tests/unit
+
 test-long: $(INSTALLED) ## run the tests that take minutes: all hostile files, the API's own description
-	$(BIN)/python -m pytest -m long -o faulthandler_timeout=3600 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m long -o faulthandler_timeout=3600 $(PYTEST_ARGS) tests
 
 fuzz: $(INSTALLED) ## try the service with damaged forms, requests and pictures; SECONDS, SEED, TARGETS, REPLAY=file
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed "$(SEED)") \
@@ -83,7 +86,7 @@ quality: $(INSTALLED) ## measure what is found, and what peers find; DATA=folder
 leaks: $(INSTALLED) ## show what survives beside the pixels, in deface too where it is installed
 	$(BIN)/python -m bench.leaks
 
-check: $(INSTALLED) ## lint, types, known vulnerabilities, manifests, monitoring; tells what could not run
+check: $(INSTALLED) ## lint, types, tools, known vulnerabilities, manifests, monitoring; tells what could not run
 	$(BIN)/python -m tools.validators
 
 validators: ## bring what `make check` runs beside Python's packages into build/validators

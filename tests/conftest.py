@@ -27,15 +27,16 @@ from tests.issuer import ASYMMETRIC, AUDIENCE, ISSUER, Issuer, issuing
 from tests.parts import DATA, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
 from tests.plays import Play
 
+SERVICE = Path(__file__).parent / "service"
 KEPT = ("MODEL_DIR", "INFERENCE_PRECISION")
 LONGEST = (
-    "test_worker_processes",
+    "worker/test_processes",
     "test_faults",
-    "test_cli_demo",
-    "test_cli_evaluate",
-    "test_cli_folders",
-    "test_cli_redact",
-    "test_cli_up",
+    "cli/test_demo",
+    "cli/test_evaluate",
+    "cli/test_folders",
+    "cli/test_redact",
+    "cli/test_up",
     "test_leaks_in_logs",
     "test_hostile_files",
     "test_privacy",
@@ -45,7 +46,8 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    longest = [SERVICE / f"{name}.py" for name in LONGEST]
+    items.sort(key=lambda item: item.path not in longest)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,6 +30,9 @@ BRING = "make validators"
 
 Command = tuple[str, ...]
 
+TESTS_OF_TOOLS = ("python", "-m", "pytest", "-q", "-rs", "-n2", "--dist=loadfile", "tests/tooling")
+"""Of the benches, the load test, the fuzzer and this module: the service does without them."""
+
 
 class Outcome(StrEnum):
     """What came of a validator."""
@@ -88,18 +91,21 @@ def panoramax() -> Validator:
     """Panoramax's own server code and tag reader against `/blur/`."""
     python = str(FOLDER / "panoramax/bin/python")
     version = (python, "-m", "pip", "show", "geovisio")
-    return Validator("panoramax", version, (tests("panoramax", "tests/test_panoramax.py"),), BRING)
+    return Validator(
+        "panoramax", version, (tests("panoramax", "tests/service/test_panoramax.py"),), BRING
+    )
 
 
 def slow() -> tuple[Validator, ...]:
     """Those that take longest."""
     checkov = ("checkov", "--config-file", "deploy/checkov.yaml")
-    rules = "tests/test_monitoring.py"
+    rules = "tests/deployment/test_monitoring.py"
     rendered = (
         ("kubectl", "kustomize", f"deploy/k8s/overlays/{name}", "-o", f"{RENDERED}/{name}.yaml")
         for name in OVERLAYS
     )
     return (
+        Validator("tests of tools", ("pytest", "--version"), (TESTS_OF_TOOLS,)),
         Validator("mypy", ("mypy", "--version"), (("mypy",),)),
         panoramax(),
         Validator(
@@ -129,7 +135,7 @@ def slow() -> tuple[Validator, ...]:
 
 def manifests() -> tuple[Validator, ...]:
     """Those of Kubernetes and Terraform."""
-    kubernetes = "tests/test_deployment_kubernetes.py"
+    kubernetes = "tests/deployment/test_kubernetes.py"
     terraform = "tofu" if shutil.which("tofu") and not shutil.which("terraform") else "terraform"
     return (
         Validator(
@@ -152,7 +158,7 @@ def manifests() -> tuple[Validator, ...]:
         Validator(
             "terraform",
             (terraform, "version"),
-            (tests("terraform", "tests/test_deployment_terraform.py"),),
+            (tests("terraform", "tests/deployment/test_terraform.py"),),
             "put terraform or tofu on PATH",
         ),
     )
@@ -169,7 +175,7 @@ def quick() -> tuple[Validator, ...]:
         Validator(
             "docker compose",
             ("docker", "compose", "version"),
-            (tests("docker compose", "tests/test_deployment_containers.py"),),
+            (tests("docker compose", "tests/deployment/test_containers.py"),),
             "install Docker's compose plugin",
         ),
     )

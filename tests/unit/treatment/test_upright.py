@@ -14,7 +14,7 @@ from blurline.imaging.metadata import MetadataPolicy
 from blurline.stages.frame import OnFailure
 from blurline.treatment.writing import WriteMethod
 from tests.jpegs import KINDS, codec, coefficients, decoded, scene
-from tests.test_treatment import NO_TARGET, Broken, as_file, outside, seeing, treat
+from tests.unit.treatment.test_treatment import NO_TARGET, Broken, as_file, outside, seeing, treat
 
 WHOLE = scene(192, 128)
 """Of whole MCUs whatever the sampling factors."""

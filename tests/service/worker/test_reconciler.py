@@ -46,7 +46,7 @@ from tests.parts import (
     upload,
     worker,
 )
-from tests.test_intake_fingerprints import die_between_store_and_queue
+from tests.service.intake.test_fingerprints import die_between_store_and_queue
 
 NOW = timedelta(0)
 BROKEN = JobError("corrupt_image", "the picture's data is damaged")

@@ -24,6 +24,7 @@ from blurline.jobs.records import Records, open_records
 from blurline.storage.objects import open_store
 from tests.originals import vault_in
 from tests.parts import (
+    ROOT,
     Start,
     ValkeyServer,
     environment_of,
@@ -321,11 +322,10 @@ uvicorn.run("blurline.entry.api:app", uds=sys.argv[1], log_level="warning")
 def die_between_store_and_queue(settings: Any, folder: Path, picture: bytes) -> None:
     """Send a picture to an API that kills itself once it is stored."""
     path = folder / "dying.sock"
-    root = Path(__file__).parent.parent
     process = subprocess.Popen(
         [sys.executable, "-c", DYING, str(path)],
         env={**os.environ, **environment_of(settings)},
-        cwd=root,
+        cwd=ROOT,
     )
     try:
         eventually(path.exists, "the API listens")

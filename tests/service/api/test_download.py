@@ -31,8 +31,8 @@ from tests.parts import (
     serving,
     settings_for,
 )
+from tests.service.test_faults import on_s3
 from tests.sockets import connection, head, heard, statuses
-from tests.test_faults import on_s3
 
 LARGE = 20_000_000
 

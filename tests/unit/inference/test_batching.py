@@ -293,7 +293,7 @@ def test_after_the_end_there_is_no_thread_and_no_answer() -> None:
 
 def test_a_batcher_that_nobody_closed_does_not_keep_the_process_alive() -> None:
     program = (
-        "from tests.test_inference_batching import Batcher, Greys, picture\n"
+        "from tests.unit.inference.test_batching import Batcher, Greys, picture\n"
         "Batcher(Greys(), max_size=4, max_delay=0).infer(picture(1))"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=LONG)

@@ -29,10 +29,10 @@ from monitoring.watched import (
     wait_until_ready,
     watched_service,
 )
+from tests.deployment.test_monitoring import alerts, panels, recorded
 from tests.parts import eventually
 from tests.receivers import Receiver, receiving
-from tests.test_monitoring import alerts, panels, recorded
-from tests.test_monitoring_metrics import Echo
+from tests.service.test_monitoring_metrics import Echo
 
 pytestmark = pytest.mark.long
 

@@ -91,7 +91,7 @@ def ended(source: Path, status: int, out: str, err: str) -> Ended:
 PRESSING = """
 import signal, sys
 from pathlib import Path
-from tests.test_cli_series import Stopping, redacted
+from tests.service.cli.test_series import Stopping, redacted
 before = signal.getsignal(signal.SIGINT)
 status = redacted(Path(sys.argv[1]), Path(sys.argv[2]), Stopping, b"", verbose=False)
 assert signal.getsignal(signal.SIGINT) is before

@@ -20,7 +20,7 @@ from blurline.worker.watchdog import HUNG_STATUS
 from tests.fault_house import House, house
 from tests.fault_parts import NETWORK, STEPS
 from tests.fault_proxy import HttpFault
-from tests.parts import S3Server, ValkeyServer, eventually
+from tests.parts import ROOT, S3Server, ValkeyServer, eventually
 
 MANY = 24
 """Pictures of a case."""
@@ -271,7 +271,7 @@ def clock(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     if compiler is None:
         pytest.skip("there is no C compiler to make the clock with")
     library, shift = tmp_path / "clock.so", tmp_path / "shift"
-    source = Path(__file__).with_name("clock_shift.c")
+    source = ROOT / "tests/clock_shift.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
     shift.write_text("0")
     return shift, {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(shift)}

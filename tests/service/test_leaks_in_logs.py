@@ -28,7 +28,7 @@ from blurline.storage.objects import open_store
 from tests.commands import COMMAND
 from tests.parts import PATIENCE, ended, eventually, job_spec
 from tests.receivers import Receiver, receiving
-from tests.test_privacy import MARK, damaged, holding, planted, unpacked
+from tests.service.test_privacy import MARK, damaged, holding, planted, unpacked
 
 NAME = "planted-name"
 TOKEN = "planted-token"  # noqa: S105 - what must not be found again

@@ -10,7 +10,7 @@ import pytest
 from blurline.certificate.certificate import issue
 from blurline.certificate.signing import SigningKey, load_signing_key, public_key_place
 from tests.commands import Cli, Ended
-from tests.test_certificate import PICTURE, certificate
+from tests.unit.certificate.test_certificate import PICTURE, certificate
 
 
 @dataclass(frozen=True)

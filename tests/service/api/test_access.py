@@ -27,7 +27,7 @@ from blurline.storage.objects import open_store
 from tests.callers import House, bearer, key_settings
 from tests.issuer import AUDIENCE, ISSUER, Issuer
 from tests.parts import NOBODY, ROOT, files_below, job_spec, refusal, serving, settings_for, upload
-from tests.test_privacy import holding
+from tests.service.test_privacy import holding
 
 ROUTES = {
     ("POST", "/upload"): Scope.SUBMIT,

@@ -81,7 +81,7 @@ def test_every_marked_test_belongs_to_a_validator_and_every_program_is_asked() -
     asked = " ".join(word for one in validators() for c in one.commands for word in c)
     marked = " ".join(
         ast.unparse(one)
-        for path in (ROOT / "tests").glob("test_*.py")
+        for path in (ROOT / "tests").rglob("test_*.py")
         if path.name != Path(__file__).name
         for one in ast.walk(ast.parse(path.read_text()))
         if isinstance(one, ast.Call)
