@@ -1,0 +1,1 @@
+"""How a picture is made better, or given another look: pure functions of pixels."""
