@@ -19,7 +19,8 @@ from blurline.models.load import load_detectors
 from blurline.pipeline_architecture import pipelines
 from blurline.settings import Settings
 from blurline.stages.blur import Blur
-from blurline.stages.options import OptionText, default_text, options_of
+from blurline.stages.defaults import default_texts
+from blurline.stages.options import read_options, values_of
 
 REDACTION = "redaction"
 """What is left of the stage that blurs once its networks have looked."""
@@ -28,9 +29,8 @@ REDACTION = "redaction"
 def kernel_of(settings: Settings) -> Kernel:
     """The bare work of an upload that names no options, with networks loaded as a worker does."""
     pipeline = pipelines(settings)[settings.default_pipeline]
-    defaults = default_text(settings, pipeline.targets)
-    options = options_of(OptionText(), defaults, pipeline.targets)
-    names = sorted(pipeline.needed_models(options))
+    options = read_options(pipeline.targets, {}, default_texts(settings))
+    names = sorted(pipeline.models(values_of(options)))
     for name in names:
         find(name).source.pull(settings.model_dir)
     return Kernel(

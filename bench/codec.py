@@ -24,6 +24,7 @@ from blurline.inference.engine import Arithmetic, Engine, Outputs
 from blurline.settings import load_settings
 from blurline.stages.frame import Frame
 from blurline.treatment.opening import open_frame
+from blurline.treatment.redaction import run_stages
 from blurline.treatment.writing import write
 
 PHOTOS = 8
@@ -131,9 +132,7 @@ def _opened(kernel: Kernel, photo: bytes, header: Header) -> Frame:
 
 
 def _through_stages(kernel: Kernel, frame: Frame, detectors: Detectors) -> Frame:
-    for stage in kernel.pipeline.stages:
-        frame = stage.run(frame, kernel.options, detectors)
-    return frame
+    return run_stages(kernel.pipeline, frame, kernel.options, detectors)[0]
 
 
 def _coded(kernel: Kernel, photo: bytes, header: Header) -> bytes:

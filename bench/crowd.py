@@ -22,8 +22,8 @@ from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Arithmetic, Engine, Outputs
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import Quality
+from blurline.treatment.redaction import Redacted, RedactionTreatment
 from blurline.treatment.report import blur_metadata, detection_metadata
-from blurline.treatment.treatment import Treated, Treatment
 
 FACE = (880, 60, 1110, 330)
 """Where a sample photo has a face: left, top, right, bottom."""
@@ -121,15 +121,15 @@ def crowd_cost(kernel: Kernel, photo: bytes) -> CrowdCost:
     detectors = {
         name: replace(detector, engine=engines[name]) for name, detector in kernel.detectors.items()
     }
-    treatment = Treatment(detectors, kernel.limits, kernel.quality, second_looks=0.0)
-    seconds, treated = _timed(lambda: treatment.treat(photo, kernel.pipeline, kernel.options))
+    treatment = RedactionTreatment(detectors, kernel.limits, kernel.quality, second_looks=0.0)
+    seconds, treated = _timed(lambda: treatment.redact(photo, kernel.pipeline, kernel.options))
     networks = sum(sum(engine.seconds) for engine in engines.values())
     told, _ = _timed(lambda: _described(kernel, treated))
     regions = len(treated.frame.redactions or ())
     return CrowdCost(networks, seconds - networks, told, regions)
 
 
-def _described(kernel: Kernel, treated: Treated) -> object:
+def _described(kernel: Kernel, treated: Redacted) -> object:
     return (
         blur_metadata(treated, kernel.options),
         detection_metadata(treated.frame),

@@ -15,7 +15,7 @@ from blurline.certificate.signing import load_signing_key
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
-from blurline.jobs.job import JobSpec
+from blurline.jobs.job import Asset, JobSpec
 from blurline.jobs.orders import read_order
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import open_records
@@ -24,11 +24,14 @@ from blurline.queue.jobqueue import JobQueue
 from blurline.queue.queues import Queues
 from blurline.queue.stats import Stats
 from blurline.settings import Settings
+from blurline.stages.options import values_of
+from blurline.stages.pipeline import Family
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.store import Store
 from blurline.storage.vault import open_vault
-from blurline.treatment.treatment import Treatment
+from blurline.treatment.chain import ChainTreatment
+from blurline.treatment.redaction import RedactionTreatment
 from blurline.worker.loop import ImageWorker
 from blurline.worker.runner import RUNNER, JobRunner
 
@@ -91,13 +94,11 @@ def job_spec(kernel: Kernel, file_size: int) -> JobSpec:
     job_id = str(uuid4())
     return JobSpec(
         job_id=job_id,
-        original=keys.original(job_id, Kind.JPEG),
-        kind=Kind.JPEG,
+        input=Asset(keys.original(job_id, Kind.JPEG), Kind.JPEG.content_type, file_size),
         filename="photo0.jpg",
-        file_size=file_size,
         submitted_at=time.time(),
         pipeline=kernel.pipeline.name,
-        options=kernel.options,
+        options=values_of(kernel.options),
     )
 
 
@@ -158,12 +159,13 @@ def _worker(
     """
     store = cast("Store", Charged(open_store(settings), "store", ledger))
     records, stats = open_records(settings, store), Stats(redis)
-    plain, looking = (Treatment(*_how(kernel), share) for share in (0.0, 1.0))
+    plain, looking = (RedactionTreatment(*_how(kernel), share) for share in (0.0, 1.0))
     processor = Processor(
         store=store,
         originals=open_vault(settings, store),
         pipelines={kernel.pipeline.name: kernel.pipeline},
-        treatment=plain,
+        treatment=ChainTreatment({Family.REDACTION: plain}, kernel.limits),
+        limits=kernel.limits,
         signing_key=load_signing_key(settings.signing_key, settings.data_dir),
     )
     for spec, photo in zip(specs, photos, strict=True):
@@ -177,7 +179,7 @@ def _worker(
         ledger.lap("process")
         stats.record(record)
         ledger.lap("take")
-        looking.treat(photo, kernel.pipeline, kernel.options)
+        looking.redact(photo, kernel.pipeline, kernel.options)
         ledger.lap("looked")
 
 

@@ -31,7 +31,8 @@ from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import Options
-from blurline.treatment.treatment import Treatment
+from blurline.stages.options import values_of
+from blurline.treatment.redaction import RedactionTreatment
 
 PIPELINE = "blur"
 OPTIONS = Options(("face",), Style.MOSAIC)
@@ -135,11 +136,11 @@ def _resource(thumbnail: bytes) -> bytes:
     return head + content + bytes(len(content) % 2)
 
 
-def blurline(treatment: Treatment, settings: Settings, policy: MetadataPolicy) -> Redact:
+def blurline(treatment: RedactionTreatment, settings: Settings, policy: MetadataPolicy) -> Redact:
     """blurline's own treatment under that policy."""
     pipeline = pipelines(settings)[PIPELINE]
     options = replace(OPTIONS, metadata=policy)
-    return lambda data: treatment.treat(data, pipeline, options).picture
+    return lambda data: treatment.redact(data, pipeline, options).picture
 
 
 def deface(*flags: str) -> Redact:
@@ -178,10 +179,10 @@ def _cell(carrier: Carrier, redact: Redact | None) -> str:
 def main() -> None:
     """Print the table."""
     settings = load_settings()
-    names = sorted(pipelines(settings)[PIPELINE].needed_models(OPTIONS))
+    names = sorted(pipelines(settings)[PIPELINE].models(values_of(OPTIONS)))
     for name in names:
         find(name).source.pull(settings.model_dir)
-    treatment = Treatment(
+    treatment = RedactionTreatment(
         load_detectors(names, inference(settings)),
         limits_of(settings),
         settings.jpeg_quality,
@@ -201,9 +202,9 @@ def main() -> None:
     print(table(planted, tools))
 
 
-def _face(photo: Image.Image, treatment: Treatment, settings: Settings) -> Image.Image:
+def _face(photo: Image.Image, treatment: RedactionTreatment, settings: Settings) -> Image.Image:
     """The largest face that is found in the photo, small, as a camera's thumbnail shows it."""
-    treated = treatment.treat(_jpeg(photo), pipelines(settings)[PIPELINE], OPTIONS)
+    treated = treatment.redact(_jpeg(photo), pipelines(settings)[PIPELINE], OPTIONS)
     boxes = [redaction.box for redaction in treated.frame.redactions or ()]
     face = photo.crop(max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])))
     face.thumbnail((THUMBNAIL, THUMBNAIL))

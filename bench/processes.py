@@ -81,5 +81,5 @@ def _work(task: PipelineTask) -> tuple[float, float, dict[str, str]]:
 
 def pull_networks(settings: Settings) -> None:
     """Fetch the networks before several processes want them."""
-    for name in pipelines(settings)[settings.default_pipeline].models:
+    for name in pipelines(settings)[settings.default_pipeline].networks:
         find(name).source.pull(settings.model_dir)

@@ -46,7 +46,7 @@ def startup(
     page cache; files that another process has mapped stay there. Medians of the repeats.
     """
     settings = load_settings()
-    for name in sorted(pipelines(settings)[settings.default_pipeline].models):
+    for name in sorted(pipelines(settings)[settings.default_pipeline].networks):
         find(name).source.pull(settings.model_dir)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blurline-bench-")))

@@ -14,7 +14,7 @@ from blurline.settings import Settings
 from blurline.stages.blur import Blur
 from blurline.stages.detect import Detect
 from blurline.stages.frame import Quality
-from blurline.stages.pipeline import Level, Pipeline, Target
+from blurline.stages.pipeline import Family, Level, Pipeline, Target
 
 VEHICLES = frozenset({"car", "motorcycle", "bus", "truck"})
 
@@ -73,13 +73,16 @@ def pipelines(settings: Settings) -> dict[str, Pipeline]:
     }
     blur = Blur(targets)
     detect = Detect(settings.detection_model)
-    privacy = (settings.queue_name, settings.job_timeout)
-    return {
-        pipeline.name: pipeline
-        for pipeline in (
-            Pipeline(
-                "blur_detect", "Blur, then list the objects that are left", (blur, detect), *privacy
-            ),
-            Pipeline("blur", "Blur only", (blur,), *privacy),
-        )
-    }
+    queue, patience = settings.queue_name, settings.job_timeout
+    redaction = (
+        Pipeline(
+            "blur_detect",
+            "Blur, then list the objects that are left",
+            Family.REDACTION,
+            (blur, detect),
+            queue,
+            patience,
+        ),
+        Pipeline("blur", "Blur only", Family.REDACTION, (blur,), queue, patience),
+    )
+    return {pipeline.name: pipeline for pipeline in redaction}

@@ -189,6 +189,12 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         100_000_000, ge=1, description="Pixels of one picture above which it is answered 413."
     )
+    max_output_pixels: int = Field(
+        200_000_000,
+        ge=1,
+        description="Pixels of a picture that would be made larger, above which it is answered "
+        "413.",
+    )
     max_image_side: int = Field(
         65_535,
         ge=1,

@@ -29,9 +29,10 @@ from blurline.stages.frame import Quality
 from blurline.stages.pipeline import Level, Pipeline, Target
 from blurline.storage.objects import ObstoreStore
 from blurline.storage.vault import OriginalsVault
-from blurline.treatment.treatment import Treatment
+from blurline.treatment.redaction import RedactionTreatment
 from blurline.worker.loop import ImageWorker
 from blurline.worker.service import run_worker
+from tests.parts import redacting
 
 NETWORK = "yunet"
 LEVELS = {quality: Level(Scan((320,)), threshold=0.3, margin=0.1) for quality in Quality}
@@ -44,7 +45,7 @@ FOREVER = 10**6
 
 def pipelines(settings: Settings) -> dict[str, Pipeline]:
     """The one pipeline."""
-    blur = Pipeline("blur", "Blur only", (STAGE,), settings.queue_name, settings.job_timeout)
+    blur = redacting(STAGE, name="blur", settings=settings)
     return {blur.name: blur}
 
 
@@ -61,7 +62,7 @@ STEPS: dict[str, tuple[type, str, Callable[..., bool]]] = {
     "taken": (ImageWorker, "dequeue_job_and_maintain_ttl", always),
     "begun": (ImageWorker, "prepare_job_execution", always),
     "fetched": (OriginalsVault, "get", always),
-    "blurred": (Treatment, "treat", always),
+    "blurred": (RedactionTreatment, "redact", always),
     "picture stored": (ObstoreStore, "put", puts("processed/")),
     "certificate stored": (ObstoreStore, "put", puts("certificate/")),
     "record stored": (Records, "commit", always),
@@ -107,13 +108,13 @@ def set_trap(step: str, act: str, number: str = "1") -> None:
 
 def slow_down(seconds: float) -> None:
     """Let every picture take so much longer."""
-    treat = Treatment.treat
+    treat = RedactionTreatment.treat
 
     def treat_slowly(*arguments: Any, **others: Any) -> Any:
         time.sleep(seconds)
         return treat(*arguments, **others)
 
-    setattr(Treatment, "treat", treat_slowly)  # noqa: B010 - mypy knows no other way
+    setattr(RedactionTreatment, "redact", treat_slowly)  # noqa: B010 - mypy knows no other way
 
 
 def first_of_all() -> bool:

@@ -31,10 +31,10 @@ from blurline.api.app import create_app
 from blurline.api.protocol import GuardedProtocol
 from blurline.certificate.signing import load_signing_key
 from blurline.imaging.decode import Pixels
-from blurline.imaging.header import limits_of
+from blurline.imaging.header import Limits, limits_of
 from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
-from blurline.jobs.job import JobSpec
+from blurline.jobs.job import Asset, JobRecord, JobSpec, Result, completed
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import open_records
 from blurline.pipeline_architecture import pipelines
@@ -46,12 +46,16 @@ from blurline.settings import Settings, load_settings
 from blurline.stack import valkey
 from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, Options
-from blurline.stages.pipeline import Pipeline, Stage
+from blurline.stages.options import values_of
+from blurline.stages.optiontable import Values
+from blurline.stages.pipeline import Family, Pipeline, Stage
 from blurline.stages.regions import Found
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
-from blurline.treatment.treatment import Treatment
+from blurline.treatment.chain import ChainTreatment
+from blurline.treatment.outputs import Role
+from blurline.treatment.redaction import RedactionTreatment
 from blurline.webhooks.outbox import open_outbox
 from blurline.worker.loop import ImageWorker
 from blurline.worker.runner import RUNNER, JobRunner
@@ -63,8 +67,6 @@ DATA = ROOT.parent / "shared" / "data"
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting; generous, since machines differ."""
 
-WAITING = ("image_processing_queue", 60.0)
-"""Queue and patience of pipelines that tests make up."""
 
 NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
 """An id that nothing has."""
@@ -294,17 +296,57 @@ def job_spec(
 ) -> JobSpec:
     """A job as the API makes them, with a new id."""
     job_id = str(uuid4())
+    kind = others.pop("kind", Kind.JPEG)
     spec = JobSpec(
         job_id=job_id,
-        original=keys.original(job_id, Kind.JPEG),
-        kind=Kind.JPEG,
+        input=Asset(keys.original(job_id, kind), kind.content_type, 1234),
         filename="Straße 1.jpg",
-        file_size=1234,
         submitted_at=time.time(),
         pipeline="blur_detect",
-        options=Options(targets, style),
+        options=values_of(Options(targets, style)),
     )
     return replace(spec, **others)
+
+
+class Unseeing:
+    """What a stage is that needs no network and has no options, but for what it does."""
+
+    name = "unseeing"
+    options: tuple[()] = ()
+    networks = frozenset[str]()
+
+    def models(self, values: Values) -> frozenset[str]:
+        return frozenset()
+
+    def finest_scale(
+        self, width: int, height: int, options: Options, detectors: Detectors
+    ) -> float:
+        return 1.0
+
+
+def redacting(
+    *stages: Stage, name: str = "test", summary: str = "A test", settings: Settings | None = None
+) -> Pipeline:
+    """A pipeline of the redaction family, in the queue of pictures."""
+    known = settings or load_settings()
+    waiting = known.queue_name, known.job_timeout
+    return Pipeline(name, summary, Family.REDACTION, stages, *waiting)
+
+
+def done(spec: JobSpec, now: float, **others: Any) -> JobRecord:
+    """The record of a job as if a worker had done it; what others are is not what matters."""
+    key = keys.processed(spec.job_id, spec.kind.written, others.get("slot", ""))
+    picture = Result(key, "picture.jpg", Role.PRIMARY, "image/jpeg", 320, 240, 99, "ab" * 32)
+    return completed(spec, now, **{"outputs": (picture,), **others})
+
+
+def treating(
+    detectors: Detectors | None = None, limits: Limits | None = None, second_looks: float = 0.0
+) -> ChainTreatment:
+    """What treats pictures with these networks."""
+    limits = limits or limits_of(load_settings())
+    redaction = RedactionTreatment(detectors or {}, limits, 90, second_looks)
+    return ChainTreatment({Family.REDACTION: redaction}, limits)
 
 
 class NothingToBlur(Blur):
@@ -319,16 +361,15 @@ class NothingToBlur(Blur):
 
 def runner(settings: Settings, *stages: Stage) -> JobRunner:
     """Runs jobs of the pipeline `test`, which looks for nothing and so needs no network."""
-    waiting = (settings.queue_name, settings.job_timeout)
-    pipeline = Pipeline("test", "Looks for nothing", (NothingToBlur({}), *stages), *waiting)
-    known = {pipeline.name: pipeline}
+    known = {"test": redacting(NothingToBlur({}), *stages, settings=settings)}
     store = open_store(settings)
     limits = limits_of(settings)
     processor = Processor(
         store,
         open_vault(settings, store),
         known,
-        Treatment({}, limits, quality=90, second_looks=0.0),
+        treating(limits=limits),
+        limits,
         load_signing_key(None, settings.data_dir),
     )
     redis = connect(settings.redis_url or "")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from redis import Redis
 from rq.job import Job
@@ -19,7 +19,7 @@ from blurline.storage.vault import open_vault
 from blurline.worker.keeper import Keeper
 from blurline.worker.loop import ImageWorker
 from blurline.worker.runner import JobRunner
-from tests.parts import image_worker, job_spec, runner
+from tests.parts import Unseeing, image_worker, job_spec, runner
 
 
 class Play:
@@ -45,7 +45,7 @@ class Play:
         vault = open_vault(self.settings, self.store)
         vault.put(spec.job_id, spec.kind, picture or b"", spec.to_order())
         if picture is None:
-            self.store.delete(spec.original)
+            self.store.delete(spec.input.key)
         self.queues.submit([spec])
         return spec
 
@@ -116,12 +116,10 @@ def finish(hands: ImageWorker, job: Job) -> None:
     job.perform()
 
 
-class Flow:
+class Flow(Unseeing):
     """A stage that treats one picture after the other as told: an error, a wait, or a call."""
 
     name = "flow"
-    targets: ClassVar[dict[str, Any]] = {}
-    models = required_models = frozenset[str]()
 
     def __init__(self, *acts: Exception | float | Callable[[], object]) -> None:
         self.acts = list(acts)

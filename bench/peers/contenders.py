@@ -20,7 +20,8 @@ from blurline.models.inference import inference
 from blurline.models.load import load_detectors
 from blurline.pipeline_architecture import pipelines
 from blurline.settings import Settings, load_settings
-from blurline.stages.options import OptionText, default_text, options_of
+from blurline.stages.defaults import default_texts
+from blurline.stages.options import read_options, values_of
 
 BLURLINE = "blurline"
 PLAIN = "plain service"
@@ -96,9 +97,9 @@ def finding(means: Means) -> Iterator[dict[str, Sequence[Contender]]]:
     """Each contender as the evaluation measures it, by its name here."""
     settings = means.settings
     pipeline = pipelines(settings)[PIPELINE]
-    options = options_of(OptionText(), default_text(settings, pipeline.targets), pipeline.targets)
+    options = read_options(pipeline.targets, {}, default_texts(settings))
     how = inference(settings)
-    names = sorted({*pipeline.needed_models(options), *MODELS})
+    names = sorted({*pipeline.models(values_of(options)), *MODELS})
     detectors = load_detectors(names, how)
     with recall.ultralytics(ultralytics_command(means, "find")) as ultralytics:
         yield {

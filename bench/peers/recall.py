@@ -20,6 +20,7 @@ from blurline.imaging.header import Limits
 from blurline.inference.detector import Detectors
 from blurline.models.load import Inference
 from blurline.redaction.styles import whole_pixels
+from blurline.stages.blur import Blur
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
 
@@ -103,7 +104,7 @@ def measure(
 
 def shipped(pipeline: Pipeline, options: Options, detectors: Detectors) -> list[Contender]:
     """blurline's own blur stage."""
-    blur = next(stage for stage in pipeline.stages if stage.targets)
+    blur = next(stage for stage in pipeline.stages if isinstance(stage, Blur))
     return [Shipped(blur, options, detectors)]
 
 

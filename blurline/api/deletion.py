@@ -17,6 +17,7 @@ from blurline.certificate.canonical import utc_text
 from blurline.certificate.signing import SigningKey
 from blurline.imaging.kind import Kind
 from blurline.jobs.records import Records
+from blurline.jobs.results import remove_results
 from blurline.queue.queues import Queues
 from blurline.storage import keys
 from blurline.storage.store import Store
@@ -70,7 +71,7 @@ class Deletion:
             self.originals.forget(job_id, kind)
         removed = {
             "original": bool(originals),
-            "result": any(self._remove(keys.processed(job_id, kind, slot)) for kind in WRITTEN),
+            "result": remove_results(self.store, job_id, slot),
             "certificate": self._remove(keys.certificate(job_id, slot)),
             "record": recorded,
             "queue entry": queued,
@@ -108,10 +109,6 @@ class Deletion:
         if there:
             self.store.delete(key)
         return there
-
-
-WRITTEN = tuple(dict.fromkeys(kind.written for kind in Kind))
-"""The kinds that results have."""
 
 
 def _events(job_id: str, actor: str, removed: Mapping[str, bool]) -> list[Event]:

@@ -7,6 +7,7 @@ https://docs.panoramax.fr/api/install/deep_dive/blur_api
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +19,13 @@ from blurline.api.download import in_store
 from blurline.api.errors import RequestError
 from blurline.api.panoramax import Blurred
 from blurline.errors import BlurlineError, QueueUnavailableError, TemporaryError
+from blurline.imaging.kind import Kind
 from blurline.intake.intake import Intake
 from blurline.jobs.job import JobRecord, JobSpec
 from blurline.jobs.records import Records
-from blurline.stages.options import OptionText
 from blurline.storage import keys
 from blurline.storage.store import Store
+from blurline.treatment.outputs import BLUR
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 0.25
 """Seconds between two looks whether the picture is done; each is half as long again as the last."""
@@ -42,7 +44,7 @@ class Direct:
     patience: float
 
     def hand_in(
-        self, data: bytes, filename: str, text: OptionText, owner: str | None = None
+        self, data: bytes, filename: str, texts: Mapping[str, str], owner: str | None = None
     ) -> JobSpec:
         """Judge the picture, store it and queue it.
 
@@ -50,9 +52,9 @@ class Direct:
             PictureError: it is no picture that can be treated.
             QueueFullError, QueueUnavailableError, StoreUnavailableError: try again later.
         """
-        request = self.intake.choose(PIPELINE, text, owner)
-        request = replace(request, options=replace(request.options, upright=True))
-        self.intake.backpressure[request.pipeline.queue].check(owner)
+        request = self.intake.choose(PIPELINE, texts, owner)
+        request = replace(request, options={**request.options, "upright": True})
+        self.intake.backpressure[request.chain.queue].check(owner)
         spec = self.intake.keep(data, filename, request)
         try:
             self.intake.submit_one(spec)
@@ -85,21 +87,22 @@ class Direct:
         with suppress(TemporaryError):  # the retention times see to it
             self.deletion.originals.forget(spec.job_id, spec.kind)
 
-    def _remove(self, spec: JobSpec, slot: str) -> None:
+    def _remove(self, record: JobRecord) -> None:
         """Remove the picture, once it was handed out."""
         with suppress(TemporaryError):  # the retention times see to it
-            self.store.delete(keys.processed(spec.job_id, spec.written, slot))
-            self.store.delete(keys.certificate(spec.job_id, slot))
+            self.store.delete(record.primary.key)
+            self.store.delete(keys.certificate(record.job_id, record.slot))
 
     def _take_out(self, spec: JobSpec, record: JobRecord) -> Blurred:
         """The picture of a job that has ended."""
         self._forget(spec)
         if record.error is not None:
             raise RequestError(f"the job failed: {record.error.message}", code="job_failed")
-        key, kind = keys.processed(spec.job_id, spec.written, record.slot), spec.written
-        picture = in_store(self.store, key, kind.content_type, spec.filename)
+        result = record.primary
+        picture = in_store(self.store, result.key, result.media_type, spec.filename)
         if picture is None:
             raise BlurlineError("the picture is not in the store any more", code="not_found")
-        results = record.results or {}
-        regions = results["blur_metadata"]["regions"]
-        return Blurred(picture, kind, regions, partial(self._remove, spec, record.slot))
+        kind = Kind(result.media_type.removeprefix("image/"))
+        return Blurred(
+            picture, kind, record.reports[BLUR]["regions"], partial(self._remove, record)
+        )

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -14,7 +14,8 @@ from blurline.api.errors import RequestError
 from blurline.api.multipart import Form, PartLimits, read_form
 from blurline.api.spool import RequestSpool, Spool, SpooledFile
 from blurline.settings import Settings
-from blurline.stages.options import LONGEST_TEXT, NAMES, longest
+from blurline.stages.optiontable import LONGEST_TEXT, OptionTable
+from blurline.stages.pipeline import Pipeline, all_options
 
 FORM_OVERHEAD = 256 * 1024
 """Bytes that option fields and part heads may add to the files of a request."""
@@ -22,11 +23,8 @@ FORM_OVERHEAD = 256 * 1024
 ALL_TEXT_BYTES = 192 * 1024
 """Of all texts of a form together; the largest zones of both kinds fit in."""
 
-TEXT_BYTES = {name: longest(name) for name in (*NAMES, "pipeline", "callback_url")}
-"""Bytes of the text of each field that there may be."""
-
-ONCE = ("callback_url", "ignore_zones", "redact_zones")
-"""Fields in whose text a comma may stand, so that two of them must not pass for one."""
+PIPELINE, CALLBACK = "pipeline", "callback_url"
+"""The fields beside files and options."""
 
 CHARSET = "_charset_"
 """A field by which a form says how its texts are coded (RFC 7578, 4.6); options are ASCII."""
@@ -59,10 +57,11 @@ class FormLimits:
 
 @dataclass(frozen=True, slots=True)
 class FormReader:
-    """Takes forms off the wire."""
+    """Takes forms off the wire; `options` are all that any pipeline has."""
 
     spool: Spool
     limits: FormLimits
+    options: OptionTable
 
     @asynccontextmanager
     async def form(
@@ -87,7 +86,7 @@ class FormReader:
         parts = PartLimits(
             max_files + self.limits.fields,
             self.limits.head_bytes,
-            TEXT_BYTES,
+            text_bytes(self.options),
             LONGEST_TEXT,
             ALL_TEXT_BYTES,
         )
@@ -165,13 +164,22 @@ class _Body:
         return piece
 
 
-def open_form_reader(settings: Settings) -> FormReader:
-    """The desk of one process, with the settings' limits."""
+def text_bytes(options: OptionTable) -> dict[str, int]:
+    """Bytes of the text of each field that there may be."""
+    return {
+        **{name: option.longest for name, option in options.items()},
+        PIPELINE: LONGEST_TEXT,
+        CALLBACK: LONGEST_TEXT,
+    }
+
+
+def open_form_reader(settings: Settings, pipelines: Mapping[str, Pipeline]) -> FormReader:
+    """The reader of one process, with the settings' limits."""
     limits = FormLimits(
         settings.max_form_fields, settings.max_part_head_bytes, settings.upload_timeout
     )
     memory = PICTURES_IN_MEMORY * settings.max_image_bytes
-    return FormReader(Spool(settings.max_spool_bytes, memory), limits)
+    return FormReader(Spool(settings.max_spool_bytes, memory), limits, all_options(pipelines))
 
 
 def files_of(form: Form, field: str) -> list[SpooledFile]:
@@ -200,19 +208,19 @@ def check_fields(form: Form, known: Collection[str]) -> None:
         raise RequestError(f"the form may hold only {', '.join(sorted(known))}", code="bad_option")
 
 
-def text_of(form: Form, field: str) -> str:
+def text_of(form: Form, field: str, *, lists: bool = True) -> str:
     """The texts of all fields of that name, joined by commas; empty where there is none.
 
-    Empty ones don't count. A list may so be spread over several fields; two words for one are an
-    error of whoever reads them.
+    Empty ones don't count. Where it `lists`, a list may so be spread over several fields; two words
+    for one are an error of whoever reads them. Else there may be one alone.
 
     Raises:
-        RequestError: `bad_option`, the field holds a file, or two of what there may be `ONCE`.
+        RequestError: `bad_option`, the field holds a file, or there are two of what is no list.
     """
     texts = [value for value in form.getlist(field) if value]
     if not all(isinstance(value, str) for value in texts):
         raise RequestError(f"{field} must be text, not a file", code="bad_option")
-    if len(texts) > 1 and field in ONCE:
+    if len(texts) > 1 and not lists:
         raise RequestError(f"{field} is in the form more than once", code="bad_option")
     return ",".join(map(str, texts)).strip()
 

@@ -6,16 +6,13 @@ from typing import Any
 from fastapi import FastAPI
 
 from blurline.api.errors import STATUS_OF_CODE
-from blurline.api.forms import TEXT_BYTES
+from blurline.api.forms import text_bytes
 from blurline.api.idempotency import HEADER, LONGEST_KEY, REPLAYED
 from blurline.api.schemas import ErrorAnswer
-from blurline.imaging.kind import OutputFormat
-from blurline.imaging.metadata import MetadataPolicy
-from blurline.redaction.styles import Style
 from blurline.settings import Settings
-from blurline.stages.frame import OnFailure, Quality
-from blurline.stages.options import LEAST_THRESHOLD, POLYGONS, THRESHOLD_EXAMPLE, ZONES_EXAMPLE
-from blurline.stages.pipeline import Pipeline
+from blurline.stages.defaults import default_texts
+from blurline.stages.optiontable import Option
+from blurline.stages.pipeline import Pipeline, all_options
 
 
 def describe_errors_in_our_shape(app: FastAPI) -> None:
@@ -68,68 +65,20 @@ def form_schema(
     field: str, *, many: bool, pipelines: Mapping[str, Pipeline], settings: Settings
 ) -> dict[str, Any]:
     """OpenAPI's description of an upload's form, which is read by hand to keep its limits."""
-    targets = sorted({name for pipeline in pipelines.values() for name in pipeline.targets})
     picture = {"type": "string", "format": "binary"}
+    options, defaults = all_options(pipelines), default_texts(settings)
     properties: dict[str, Any] = {
         field: {"type": "array", "items": picture} if many else picture,
-        "targets": {
-            "type": "string",
-            "description": "what to blur, comma-separated, of: " + ", ".join(targets),
-            "default": settings.default_targets,
-            "examples": ["face,license_plate,person"],
-        },
-        "style": {
-            "type": "string",
-            "description": "how it is blurred",
-            "enum": [style.value for style in Style],
-            "default": settings.default_style,
-        },
-        "quality": {
-            "type": "string",
-            "description": "how closely the networks look; closer finds more and takes longer",
-            "enum": [quality.value for quality in Quality],
-            "default": settings.default_quality,
-        },
-        "threshold": {
-            "type": "string",
-            "description": f"least confidence of what is blurred, {LEAST_THRESHOLD} to 1: a number "
-            "for all targets, or one for each; without it each quality level has its own",
-            "default": settings.default_threshold or "",
-            "examples": [THRESHOLD_EXAMPLE, "0.3"],
-        },
-        "ignore_zones": _zones(
-            "nothing is blurred that is found wholly inside one of these polygons",
-            settings.default_ignore_zones,
-        ),
-        "redact_zones": _zones(
-            "these polygons are blurred whatever they show", settings.default_redact_zones
-        ),
-        "metadata": {
-            "type": "string",
-            "description": "what of the file's metadata stays: time, place and camera too, only "
-            "orientation and colour profile, or none",
-            "enum": [policy.value for policy in MetadataPolicy],
-            "default": settings.default_metadata,
-        },
-        "on_failure": {
-            "type": "string",
-            "description": "whether a picture that can't be treated fails or is redacted as a "
-            "whole",
-            "enum": [choice.value for choice in OnFailure],
-            "default": settings.default_on_failure,
-        },
-        "output_format": {
-            "type": "string",
-            "description": "the kind of the result's file; `same` is the original's, with PNG for "
-            "GIF and JPEG for HEIC",
-            "enum": [choice.value for choice in OutputFormat],
-            "default": settings.default_output_format,
+        **{
+            name: _option(option, defaults.get(name) or option.default, _of(name, pipelines))
+            for name, option in options.items()
         },
         "pipeline": {
             "type": "string",
-            "description": "which stages the picture goes through",
-            "enum": list(pipelines),
+            "description": "which stages the picture goes through: one of "
+            f"{', '.join(pipelines)}, or several, separated by commas; one that blurs comes first",
             "default": settings.default_pipeline,
+            "examples": list(pipelines),
         },
     }
     if settings.webhook_secret:
@@ -139,8 +88,9 @@ def form_schema(
             "default": "",
             "examples": ["https://photos.example.org/blurline"],
         }
-    for name in properties.keys() & TEXT_BYTES.keys():
-        properties[name]["maxLength"] = TEXT_BYTES[name]
+    for name, longest in text_bytes(options).items():
+        if name in properties:
+            properties[name]["maxLength"] = longest
     schema = {"type": "object", "required": [field], "properties": properties}
     return {
         "parameters": [_KEY],
@@ -171,16 +121,23 @@ _KEY = {
 }
 
 
-def _zones(description: str, default: str) -> dict[str, Any]:
-    return {
+def _option(option: Option[Any], default: str, whose: str) -> dict[str, Any]:
+    """An option as a field; where it is not of every pipeline the description says of which."""
+    described: dict[str, Any] = {
         "type": "string",
-        "description": f"{description}; JSON of points x, y in shares of the upright picture's "
-        "width and height",
-        "contentMediaType": "application/json",
-        "contentSchema": POLYGONS.json_schema(),
+        "description": f"{option.help}{whose}",
         "default": default,
-        "examples": [ZONES_EXAMPLE],
     }
+    if option.words:
+        described["enum"] = [str(word) for word in option.words]
+    if option.example:
+        described["examples"] = [option.example]
+    return {**described, **option.schema}
+
+
+def _of(name: str, pipelines: Mapping[str, Pipeline]) -> str:
+    having = [pipeline.name for pipeline in pipelines.values() if name in pipeline.options]
+    return "" if len(having) == len(pipelines) else f" (of {', '.join(having)})"
 
 
 def picture_schema(field: str) -> dict[str, Any]:

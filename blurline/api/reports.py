@@ -5,14 +5,21 @@ from typing import Any
 
 from blurline.access.caller import Caller
 from blurline.api.errors import RequestError
-from blurline.api.schemas import BatchJob, BatchProgress, ErrorBody, Results, StatusAnswer
+from blurline.api.schemas import (
+    BatchJob,
+    BatchProgress,
+    ErrorBody,
+    OutputAnswer,
+    Results,
+    StatusAnswer,
+)
 from blurline.errors import QueueUnavailableError
 from blurline.jobs.job import GIVEN_UP, JobError, JobRecord, JobStatus
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Records
 from blurline.queue.queues import JobState, Queues
-from blurline.storage import keys
 from blurline.storage.vault import OriginalsVault
+from blurline.treatment.outputs import BLUR, DETECT
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -46,7 +53,7 @@ class Reports:
         record = self._records.find(job_id)
         if record is not None:
             self._check(caller, job_id, record.owner)
-            results = None if record.results is None else _results(record, record.results)
+            results = None if record.error else _results(record)
             return _answer(job_id, record.status, record.updated_at, results, record.error)
         if away is not None:
             raise away
@@ -181,16 +188,37 @@ def _unknown(noun: str) -> RequestError:
     return RequestError(f"there is no {noun} of that id", code="not_found")
 
 
-def _results(record: JobRecord, told: dict[str, Any]) -> Results:
-    """What the record tells of the job's results.
+def _results(record: JobRecord) -> Results:
+    """What the record tells of the job's results."""
+    primary = record.primary
+    return Results(
+        original_image_path=record.input.key,
+        processed_image_path=primary.key,
+        processing_time=record.seconds,
+        blur_metadata=_report(record, BLUR),
+        detection_metadata=_report(record, DETECT),
+        width=primary.width,
+        height=primary.height,
+        pipeline=record.pipeline,
+        outputs=[
+            OutputAnswer(
+                name=output.name,
+                role=output.role,
+                media_type=output.media_type,
+                width=output.width,
+                height=output.height,
+                size=output.size,
+                sha256=output.sha256,
+            )
+            for output in record.outputs
+        ],
+        reports=dict(record.reports),
+    )
 
-    Its paths may be those of a server, as the first versions wrote them.
-    """
-    paths = {
-        "original_image_path": keys.original(record.job_id, record.kind),
-        "processed_image_path": keys.processed(record.job_id, record.written, record.slot),
-    }
-    return Results(**{**told, **paths})
+
+def _report(record: JobRecord, stage: str) -> dict[str, Any] | None:
+    found = record.reports.get(stage)
+    return None if found is None else dict(found)
 
 
 def _answer(

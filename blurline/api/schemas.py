@@ -71,6 +71,18 @@ class BatchProgress(BaseModel):
     jobs: list[BatchJob]
 
 
+class OutputAnswer(BaseModel):
+    """A file that came of a job; `/result/{job_id}/{name}` hands it out."""
+
+    name: str = Field(examples=["picture.jpg"])
+    role: str = Field(description="primary, which `/result/{job_id}` hands out, or mask")
+    media_type: str = Field(examples=["image/jpeg"])
+    width: int = Field(description="pixels")
+    height: int
+    size: int | None = Field(description="bytes; null in jobs of earlier releases")
+    sha256: str | None = Field(description="in hex; null in jobs of earlier releases")
+
+
 class Results(BaseModel):
     """What a completed job made."""
 
@@ -81,7 +93,8 @@ class Results(BaseModel):
         description="name in the store", examples=[f"processed/0d/{JOB_ID}.jpg"]
     )
     processing_time: float = Field(description="seconds in the worker", examples=[0.062])
-    blur_metadata: dict[str, Any] = Field(
+    blur_metadata: dict[str, Any] | None = Field(
+        description="what was blurred; null of a pipeline that blurs nothing",
         examples=[
             {
                 "targets": ["face", "license_plate"],
@@ -100,7 +113,7 @@ class Results(BaseModel):
                     },
                 ],
             }
-        ]
+        ],
     )
     detection_metadata: dict[str, Any] | None = Field(
         examples=[
@@ -112,8 +125,11 @@ class Results(BaseModel):
             }
         ]
     )
-    width: int = Field(description="pixels of the upright picture")
+    width: int = Field(description="pixels of the upright picture that came of it")
     height: int
+    pipeline: str = Field(examples=["blur_detect"])
+    outputs: list[OutputAnswer]
+    reports: dict[str, Any] = Field(description="what each stage tells, by its name")
 
 
 class StatusAnswer(BaseModel):
@@ -195,6 +211,43 @@ class StatsAnswer(BaseModel):
     redactions: dict[str, int]
     detections: dict[str, LabelAnswer]
     processes: list[ProcessUse]
+
+
+class OptionAnswer(BaseModel):
+    """Something that a caller may choose of a pipeline."""
+
+    name: str
+    help: str
+    default: str = Field(description="what counts where nothing is said")
+    values: list[str] = Field(description="all that can be taken, where they are few; else empty")
+    example: str
+
+
+class NetworkAnswer(BaseModel):
+    """A network that a pipeline may use."""
+
+    name: str
+    status: str = Field(description="ok, missing, or unknown while no worker of its queue is alive")
+
+
+class PipelineAnswer(BaseModel):
+    """What a picture can be sent through."""
+
+    name: str = Field(examples=["blur_detect"])
+    summary: str
+    family: str = Field(description="redaction or transform")
+    queue: str
+    patience_seconds: float = Field(description="that one try of a job may take")
+    stages: list[str]
+    options: list[OptionAnswer]
+    networks: list[NetworkAnswer]
+
+
+class PipelinesAnswer(BaseModel):
+    """All pipelines."""
+
+    default: str = Field(description="of an upload that names none", examples=["blur_detect"])
+    pipelines: list[PipelineAnswer]
 
 
 class Dependency(BaseModel):

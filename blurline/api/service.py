@@ -28,7 +28,7 @@ from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.presence import Presence
 from blurline.queue.queues import Queues
 from blurline.settings import Settings
-from blurline.stages.options import default_pipeline, default_text
+from blurline.stages.defaults import default_chain, default_texts
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.masterkeys import load_master_keys
 from blurline.storage.objects import open_store
@@ -66,7 +66,8 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
             holds for an upload that does not say can't be done, or nothing says who may come in.
     """
     admission = open_admission(settings)
-    defaults = default_text(settings, default_pipeline(settings, pipelines).targets)
+    default_chain(settings, pipelines)  # so that a wrong default ends the start, not an upload
+    defaults = default_texts(settings)
     webhooks_of(settings)  # so that a wrong setting ends the start, not an upload
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
     limits = limits_of(settings)
@@ -108,7 +109,7 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
         pipelines=pipelines,
         limits=limits,
         guard=Guard(admission, rate, settings.open_metrics),
-        desk=open_form_reader(settings),
+        desk=open_form_reader(settings, pipelines),
         intake=intake,
         batches=Batches(intake, records, fingerprints, deduplication, backpressure),
         direct=Direct(intake, records, store, deletion, settings.blur_wait),

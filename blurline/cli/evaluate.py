@@ -1,6 +1,6 @@
 """`blurline evaluate`: what the blur stage finds in labelled pictures, and what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,10 +29,11 @@ from blurline.models.inference import inference
 from blurline.models.load import load_detectors
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings
+from blurline.stages.blur import Blur
+from blurline.stages.defaults import default_texts
 from blurline.stages.detect import Detect
 from blurline.stages.frame import Options, Quality
-from blurline.stages.options import OptionText, default_text, options_of
-from blurline.stages.pipeline import Stage
+from blurline.stages.options import read_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,9 @@ def _measure(request: Request, settings: Settings, pipelines: Pipelines) -> None
         BlurlineError: an option or a set is not right; nothing has been measured then.
     """
     stages = [stage for pipeline in pipelines.values() for stage in pipeline.stages]
-    blur = next(stage for stage in stages if stage.targets)
+    blur = next(stage for stage in stages if isinstance(stage, Blur))
     detect = next(stage for stage in stages if isinstance(stage, Detect))
-    defaults = default_text(settings, blur.targets)
+    defaults = default_texts(settings)
     tasks = tasks_of(request.sets, request.targets, request.limit, settings, blur)
     _prepare_places(request)
     targets = [name for name in blur.targets if any(name in task.targets for task in tasks)]
@@ -208,14 +209,14 @@ def _qualities(words: list[str]) -> list[Quality]:
 
 
 def _options(
-    request: Request, targets: Sequence[str], defaults: OptionText, blur: Stage
+    request: Request, targets: Sequence[str], defaults: Mapping[str, str], blur: Blur
 ) -> list[Options]:
     """What is measured at each quality level; no zones, which belong to a camera, not to a set."""
     texts = [
-        OptionText(targets=",".join(targets), quality=quality, threshold=request.threshold)
+        {"targets": ",".join(targets), "quality": quality, "threshold": request.threshold}
         for quality in request.qualities
     ]
-    return [replace(options_of(text, defaults, blur.targets), zones=Zones()) for text in texts]
+    return [replace(read_options(blur.targets, text, defaults), zones=Zones()) for text in texts]
 
 
 def _show(report: Report) -> None:

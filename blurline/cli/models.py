@@ -61,7 +61,7 @@ def pull_missing(settings: Settings, pipelines: Pipelines) -> None:
 
 def _used(pipelines: Pipelines) -> list[str]:
     """Names of the catalogue's networks that some pipeline uses."""
-    used = {name for pipeline in pipelines.values() for name in pipeline.models}
+    used = {name for pipeline in pipelines.values() for name in pipeline.networks}
     return [name for name in catalogue() if name in used]
 
 

@@ -21,10 +21,11 @@ from blurline.machine import usable_cores
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
 from blurline.settings import Settings
+from blurline.stages.defaults import default_chain, default_texts
 from blurline.stages.frame import Options
-from blurline.stages.options import OptionText, default_text, options_of
-from blurline.stages.pipeline import Pipeline
-from blurline.treatment.treatment import Treatment
+from blurline.stages.options import read_options, values_of
+from blurline.stages.pipeline import Family, Pipeline
+from blurline.treatment.redaction import RedactionTreatment
 
 _OPTIONS = TypeAdapter(Options)
 
@@ -124,22 +125,23 @@ def redact(
 
         blurline redact cam7/ out/ --ignore-zones @hoarding.json
     """
-    text = OptionText(
-        targets=targets,
-        style=style,
-        quality=quality,
-        threshold=threshold,
-        ignore_zones=_or_file(ignore_zones),
-        redact_zones=_or_file(redact_zones),
-        metadata=metadata,
-        on_failure=on_failure,
-        output_format=output_format,
-    )
+    texts = {
+        "targets": targets,
+        "style": style,
+        "quality": quality,
+        "threshold": threshold,
+        "ignore_zones": _or_file(ignore_zones),
+        "redact_zones": _or_file(redact_zones),
+        "metadata": metadata,
+        "on_failure": on_failure,
+        "output_format": output_format,
+    }
     settings = settings_of(default_pipeline=pipeline, worker_threads=threads)
     pipelines = pipelines_of(context, settings)
     pull_missing(settings, pipelines)
+    default_chain(settings, pipelines)
     chosen = _chosen(settings, pipelines)
-    options = options_of(text, default_text(settings, chosen.targets), chosen.targets)
+    options = read_options(chosen.targets, texts, default_texts(settings))
     series = series_of(source, target, options.output_format.of)
     _check_ending(series, output_format, options)
     redactor = replace(_redactor(settings, chosen, options), again=again, force=force)
@@ -149,9 +151,10 @@ def redact(
 
 
 def _chosen(settings: Settings, pipelines: Pipelines) -> Pipeline:
-    if settings.default_pipeline not in pipelines:
-        raise OptionError(f"pipeline must be one of {', '.join(pipelines)}")
-    return pipelines[settings.default_pipeline]
+    redacting = {name: one for name, one in pipelines.items() if one.family is Family.REDACTION}
+    if settings.default_pipeline not in redacting:
+        raise OptionError(f"pipeline must be one of {', '.join(redacting)}")
+    return redacting[settings.default_pipeline]
 
 
 def _check_ending(series: Series, flag: str, options: Options) -> None:
@@ -169,12 +172,12 @@ def _redactor(settings: Settings, pipeline: Pipeline, options: Options) -> Redac
     Raises:
         BlurlineError: a network is not right.
     """
-    detectors = load_detectors(sorted(pipeline.needed_models(options)), inference(settings))
+    detectors = load_detectors(sorted(pipeline.models(values_of(options))), inference(settings))
     quality = settings.jpeg_quality
     return Redactor(
         pipeline=pipeline,
         options=options,
-        treatment=Treatment(detectors, limits_of(settings), quality, settings.second_look),
+        treatment=RedactionTreatment(detectors, limits_of(settings), quality, settings.second_look),
         recipe=recipe_of(pipeline, options, detectors, quality),
     )
 

@@ -24,8 +24,8 @@ from blurline.imaging.kind import OutputFormat
 from blurline.models.wheels import sha256
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
+from blurline.treatment.redaction import Redacted, RedactionTreatment
 from blurline.treatment.report import blur_metadata, detection_metadata
-from blurline.treatment.treatment import Treated, Treatment
 from blurline.treatment.writing import WriteMethod
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -65,7 +65,7 @@ class Redactor:
 
     pipeline: Pipeline
     options: Options
-    treatment: Treatment
+    treatment: RedactionTreatment
     recipe: bytes
     journal: Journal | None = None
     again: bool = False
@@ -137,7 +137,7 @@ class Redactor:
             code="not_a_result",
         )
 
-    def _redacted(self, task: Task, data: bytes) -> tuple[Treated, Options]:
+    def _redacted(self, task: Task, data: bytes) -> tuple[Redacted, Options]:
         """The redacted picture, and the options that were in force."""
         options = self.options
         usual = options.output_format.of(sniff(data))
@@ -146,8 +146,8 @@ class Redactor:
         if asked is usual or asked.value in _FORMATS:
             if asked is not usual:
                 options = replace(options, output_format=OutputFormat(asked.value))
-            return self.treatment.treat(data, self.pipeline, options), options
-        treated = self.treatment.treat(data, self.pipeline, options, whole=True)
+            return self.treatment.redact(data, self.pipeline, options), options
+        treated = self.treatment.redact(data, self.pipeline, options, whole=True)
         picture = encode(treated.frame.pixels, asked, self.treatment.quality)
         return replace(treated, picture=picture, way=WriteMethod.REENCODED), options
 

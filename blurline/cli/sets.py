@@ -18,8 +18,8 @@ from blurline.evaluation.dataset import (
 from blurline.evaluation.measurement import Task
 from blurline.imaging.header import Limits, limits_of
 from blurline.settings import Settings
+from blurline.stages.blur import Blur
 from blurline.stages.options import parse_targets
-from blurline.stages.pipeline import Stage
 
 SLICE = re.compile(r"(.+)\[(-?\d*:-?\d*(?::[1-9]\d*)?)\]")
 """`FOLDER[start:stop:step]`: a part of a set, as Python slices a list."""
@@ -29,7 +29,7 @@ USUAL_TARGETS = ("face", "license_plate")
 
 
 def tasks_of(
-    arguments: Sequence[str], targets: str, limit: int | None, settings: Settings, blur: Stage
+    arguments: Sequence[str], targets: str, limit: int | None, settings: Settings, blur: Blur
 ) -> list[Task]:
     """The sets that the arguments name, and what is looked for in each.
 

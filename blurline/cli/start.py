@@ -9,7 +9,7 @@ import typer
 
 from blurline.log import configure_logging
 from blurline.settings import Settings, load_settings
-from blurline.stages.options import default_pipeline, default_text
+from blurline.stages.defaults import default_chain
 from blurline.stages.pipeline import Pipeline
 from blurline.webhooks.rules import webhooks_of
 
@@ -35,7 +35,7 @@ def pipelines_of(context: typer.Context, settings: Settings) -> Pipelines:
 
 def check_defaults(settings: Settings, pipelines: Pipelines) -> None:
     """Refuse settings that the API would refuse, in its log and again at each start."""
-    default_text(settings, default_pipeline(settings, pipelines).targets)
+    default_chain(settings, pipelines)
     webhooks_of(settings)
 
 

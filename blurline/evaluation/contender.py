@@ -9,8 +9,8 @@ from blurline.evaluation.coverage import Mask, mask_of
 from blurline.imaging.decode import Pixels
 from blurline.inference.detector import Detectors
 from blurline.inference.engine import Arithmetic, Engine, Outputs
+from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, Options, Redaction
-from blurline.stages.pipeline import Stage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ class Shipped:
     `name` is the quality level's.
     """
 
-    stage: Stage
+    stage: Blur
     options: Options
     detectors: Detectors
 

@@ -43,13 +43,15 @@ what tiles have beyond the edges."""
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The largest picture that is taken; the last three are `check_bulk`'s and those of a side."""
+    """The largest picture that is taken; `max_output_pixels` are of one that is made of it, the
+    three before are `check_bulk`'s and those of a side."""
 
     max_bytes: int
     max_pixels: int
     max_side: int = 65_535
     max_metadata: int = 10_000_000
     max_scans: int = 100
+    max_output_pixels: int = 200_000_000
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -60,6 +62,7 @@ def limits_of(settings: Settings) -> Limits:
         settings.max_image_side,
         settings.max_metadata_bytes,
         settings.max_jpeg_scans,
+        settings.max_output_pixels,
     )
 
 

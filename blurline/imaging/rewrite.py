@@ -94,6 +94,56 @@ def rewrite(
         original = _read(data, kind, orientation)
     kept = original if written in _DEEP else original.in_8_bits()
     samples = _merged(kept, redacted, hidden)
+    return _file(samples, written, data, kind, quality, indexed=original.is_indexed)
+
+
+def new_picture(
+    data: bytes,
+    kind: Kind,
+    pixels: Pixels,
+    alpha: NDArray[np.uint8] | None,
+    quality: int,
+    written: Kind,
+) -> bytes:
+    """Other pixels than those of the original as a file of the kind `written`, without metadata.
+
+    Of the original stay losslessness (WebP to WebP) and what says in numbers what the colours mean.
+
+    Args:
+        data: the original, which `decode` has read.
+        kind: its kind.
+        pixels: of any size, upright.
+        alpha: how opaque they are, of their size and straight; not for JPEG.
+        quality: 1 to 100, for JPEG, AVIF, and WebP but for what was lossless WebP.
+    """
+    if written is Kind.JPEG:
+        return encode(pixels, written, quality)
+    samples: _Samples = pixels if alpha is None else np.dstack([pixels, alpha])
+    return _file(samples, written, data, kind, quality)
+
+
+def read_alpha(data: bytes, kind: Kind, orientation: int) -> NDArray[np.uint8] | None:
+    """How opaque the picture is, 0 to 255 in the shape (height, width), upright; None where no
+    pixel is anything but opaque."""
+    if kind is Kind.JPEG:
+        return None
+    found = _read_heic(data, deep=False) if kind is Kind.HEIC else _read(data, kind, orientation)
+    alpha = found.in_8_bits().alpha
+    if alpha is None or alpha.min() == np.iinfo(np.uint8).max:
+        return None
+    return np.ascontiguousarray(alpha[..., 0].astype(np.uint8))
+
+
+def _file(
+    samples: _Samples,
+    written: Kind,
+    data: bytes,
+    kind: Kind,
+    quality: int,
+    *,
+    indexed: bool = False,
+) -> bytes:
+    """The samples as a file, with what the original says of its colours."""
     if written is Kind.TIFF:
         return tiff.write(samples)
     if written is Kind.WEBP:
@@ -102,7 +152,7 @@ def rewrite(
         return _avif(samples, quality, code_points(data, kind))
     if written is Kind.BMP:
         return _bmp(samples)
-    return _with_colours(_png(samples, indexed=original.is_indexed), data, kind)
+    return _with_colours(_png(samples, indexed=indexed), data, kind)
 
 
 def _read(data: bytes, kind: Kind, orientation: int) -> _Original:

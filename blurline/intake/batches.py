@@ -46,7 +46,7 @@ class Batches:
             QueueFullError: the queue takes no more at the moment.
             QueueUnavailableError, StoreUnavailableError: try again later.
         """
-        pressure = self.backpressure[request.pipeline.queue]
+        pressure = self.backpressure[request.chain.queue]
         if key is None:
             pressure.check(request.owner)
             return BatchPlace(str(uuid4()))
@@ -60,7 +60,7 @@ class Batches:
     ) -> Entry:
         """Store one file of a batch, unless it was taken in before; a bad picture is an answer."""
         try:
-            kind = self.intake.judge(data)
+            kind = self.intake.judge(data, request)
             fingerprint = self.fingerprints.of_file(digest_of(data), request, place.key, number)
             return self.intake.store_once(fingerprint, kind, data, filename, request)
         except (PictureError, QueueFullError) as error:

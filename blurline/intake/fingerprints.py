@@ -8,27 +8,21 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from blurline.imaging.kind import OutputFormat
+from blurline.jobs import earlier
 from blurline.queue.claims import Fingerprint
-from blurline.stages.frame import Options
-from blurline.stages.pipeline import Pipeline
-
-_OPTIONS = TypeAdapter(Options)
-_NEW = {"output_format": OutputFormat.SAME, "upright": False}
-"""Options that were not always there, and what held before."""
+from blurline.stages.optiontable import Values
+from blurline.stages.pipeline import Chain
 
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What a caller asks for: a pipeline, options for it, and where to report the end to.
+    """What a caller asks for: pipelines, values of their options, and where to report the end to.
 
     `owner` is the id of that caller, None where nobody was asked.
     """
 
-    pipeline: Pipeline
-    options: Options
+    chain: Chain
+    options: Values
     owner: str | None = None
     callback_url: str | None = None
 
@@ -94,9 +88,6 @@ def digest_of(data: bytes) -> bytes:
 
 def _sent(noun: Noun, digests: Sequence[bytes], request: JobRequest) -> list[Any]:
     """All that makes two uploads the same but for who sends them. Names of files do not."""
-    options = _OPTIONS.dump_python(request.options, mode="json")
-    for name, before in _NEW.items():  # so that uploads of before there was a choice are known
-        if options[name] == before:
-            del options[name]
+    options = earlier.spelled(request.options)
     hexes = [digest.hex() for digest in digests]
-    return [noun.value, hexes, request.pipeline.name, options, request.callback_url]
+    return [noun.value, hexes, request.chain.name, options, request.callback_url]

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from blurline import metrics, tracing
-from blurline.errors import OptionError, QueueUnavailableError, TemporaryError
+from blurline.errors import QueueUnavailableError, TemporaryError
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.intake.backpressure import BackPressure
 from blurline.intake.deduplication import CLAIMS, Deduplication
 from blurline.intake.fingerprints import Fingerprints, JobRequest, digest_of
-from blurline.jobs.job import JobError, JobSpec
+from blurline.jobs.job import Asset, JobError, JobSpec
 from blurline.log import subject
 from blurline.queue.claims import Fingerprint
 from blurline.queue.jobqueue import Submission
 from blurline.queue.queues import Queues
-from blurline.stages.options import OptionText, options_of
-from blurline.stages.pipeline import Pipeline
+from blurline.stages.pipeline import Pipeline, chain_of, check_options, output_size
 from blurline.storage import keys
 from blurline.storage.vault import OriginalsVault
 
@@ -62,33 +61,39 @@ class Intake:
     deduplication: Deduplication
     backpressure: Mapping[str, BackPressure]
     pipelines: Mapping[str, Pipeline]
-    defaults: OptionText
+    defaults: Mapping[str, str]
     limits: Limits
 
-    def choose(self, pipeline: str, text: OptionText, owner: str | None = None) -> JobRequest:
+    def choose(
+        self, pipelines: str, texts: Mapping[str, str], owner: str | None = None
+    ) -> JobRequest:
         """The caller's words as a request that can be served; the job will belong to `owner`.
 
         Raises:
-            OptionError: an unknown pipeline, or options that `options_of` refuses.
+            OptionError: an unknown pipeline, or options that its table refuses.
             ModelMissingError: a network is missing that the request needs.
             QueueUnavailableError: it can't be asked which networks the workers have.
         """
-        if pipeline not in self.pipelines:
-            raise OptionError(f"pipeline must be one of {', '.join(self.pipelines)}")
-        chosen = self.pipelines[pipeline]
-        options = options_of(text, self.defaults, chosen.targets)
-        loaded = self.backpressure[chosen.queue].load.loaded_models()
+        chain = chain_of(self.pipelines, pipelines)
+        options = chain.options.read(texts, self.defaults)
+        check_options(chain, options)
+        loaded = self.backpressure[chain.queue].load.loaded_models()
         if loaded is not None:
-            chosen.check_models(options, loaded)
-        return JobRequest(chosen, options, owner)
+            chain.check_models(options, loaded)
+        return JobRequest(chain, options, owner)
 
-    def judge(self, data: bytes) -> Kind:
+    def judge(self, data: bytes, request: JobRequest) -> Kind:
         """The picture's kind, by its header alone.
 
         Raises:
-            PictureError: it is no picture, of no supported kind, or too large.
+            PictureError: it is no picture, of no supported kind, or too large, or what is asked for
+                would make too large a picture of it.
         """
-        return read_header(data, self.limits).kind
+        header = read_header(data, self.limits)
+        output_size(
+            request.chain, *header.upright_size, request.options, self.limits.max_output_pixels
+        )
+        return header.kind
 
     def take_in(
         self, data: bytes, filename: str, request: JobRequest, key: str | None = None
@@ -105,9 +110,9 @@ class Intake:
             QueueUnavailableError, StoreUnavailableError: try again later. What is stored by then
                 stays if Redis can't say whether it is queued: the next try finds it.
         """
-        kind = self.judge(data)
+        kind = self.judge(data, request)
         fingerprint = self.fingerprints.of_picture(digest_of(data), request, key)
-        pressure = self.backpressure[request.pipeline.queue]
+        pressure = self.backpressure[request.chain.queue]
         if fingerprint is None:
             pressure.check(request.owner)
         for _ in range(CLAIMS):
@@ -138,11 +143,11 @@ class Intake:
             QueueUnavailableError, StoreUnavailableError: try again later.
         """
         if fingerprint is None:
-            spec = _spec(str(uuid4()), kind, filename, len(data), request)
+            spec = _spec(str(uuid4()), kind, data, filename, request)
         else:
-            pressure = self.backpressure[request.pipeline.queue]
+            pressure = self.backpressure[request.chain.queue]
             job_id, stands = self.deduplication.resolve(fingerprint, pressure, request.owner)
-            spec = _spec(job_id, kind, filename, len(data), request)
+            spec = _spec(job_id, kind, data, filename, request)
             if stands:
                 return Entry(filename, spec, replayed=True)
         self._store(spec, data)
@@ -156,7 +161,7 @@ class Intake:
             StoreUnavailableError: it could not be stored.
         """
         job_id = keys.new_id(fleeting=True)
-        spec = _spec(job_id, self.judge(data), filename, len(data), request)
+        spec = _spec(job_id, self.judge(data, request), data, filename, request)
         self._store(spec, data)
         return spec
 
@@ -213,15 +218,15 @@ class Intake:
             raise
 
 
-def _spec(job_id: str, kind: Kind, filename: str, size: int, request: JobRequest) -> JobSpec:
+def _spec(job_id: str, kind: Kind, data: bytes, filename: str, request: JobRequest) -> JobSpec:
     return JobSpec(
         job_id=job_id,
-        original=keys.original(job_id, kind),
-        kind=kind,
+        input=Asset(
+            keys.original(job_id, kind), kind.content_type, len(data), digest_of(data).hex()
+        ),
         filename=filename,
-        file_size=size,
         submitted_at=time.time(),
-        pipeline=request.pipeline.name,
+        pipeline=request.chain.name,
         options=request.options,
         owner=request.owner,
         request_id=subject("request_id"),

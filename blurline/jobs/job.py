@@ -1,13 +1,21 @@
 """What a job is while it waits and what is kept of it afterwards."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from blurline.imaging.kind import Kind, OutputFormat
-from blurline.stages.frame import Options
+from blurline.imaging.kind import Kind
+from blurline.jobs import earlier
+from blurline.stages.optiontable import Values
+from blurline.storage import keys
+from blurline.treatment.outputs import Role
+
+Version = Literal[2]
+VERSION: Version = 2
+"""Of orders and records; those of the release before, which have none, are read as well."""
 
 
 class JobStatus(StrEnum):
@@ -25,31 +33,58 @@ class JobStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class JobSpec:
-    """A picture to be treated, as it was ordered: names and options, never pixels.
+class Asset:
+    """A file in the store: its name there, its media type, its size in bytes, and its hash in hex,
+    which is empty in orders of the release before."""
 
-    `submitted_at` is in seconds since the epoch, `file_size` in bytes. `owner` is the id of the
-    caller that handed it in, None where nobody was asked. `request_id` is of the request that did
-    so, for the log, and `trace` its span; `callback_url` is where the job's end is reported to.
+    key: str
+    media_type: str
+    size: int
+    sha256: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of picture that it is.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return Kind(self.media_type.removeprefix("image/"))
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What is to be done with a file, as it was ordered: names and options, never pixels.
+
+    Attributes:
+        input: what was sent.
+        filename: as the sender called it; it is only ever shown again.
+        submitted_at: in seconds since the epoch.
+        pipeline: names of pipelines, separated by commas, see `chain_of`.
+        options: the values of their options.
+        owner: id of the caller that handed it in, None where nobody was asked.
+        request_id: of the request that did so, for the log, and `trace` its span.
+        callback_url: where the job's end is reported to.
+        parent: id of the job whose result this one is to take the place of.
     """
 
     job_id: str
-    original: str
-    kind: Kind
+    input: Asset
     filename: str
-    file_size: int
     submitted_at: float
     pipeline: str
-    options: Options
+    options: Values
     owner: str | None = None
     request_id: str = ""
     trace: str = ""
     callback_url: str | None = None
+    parent: str | None = None
+    version: Version = VERSION
 
     @property
-    def written(self) -> Kind:
-        """The kind of the result."""
-        return self.options.output_format.of(self.kind)
+    def kind(self) -> Kind:
+        """The kind of picture that was sent."""
+        return self.input.kind
 
     def to_order(self) -> bytes:
         """The job as UTF-8 JSON, as it is kept beside its original."""
@@ -57,18 +92,19 @@ class JobSpec:
 
     @classmethod
     def from_order(cls, order: bytes) -> "JobSpec":
-        """The job from `to_order`'s bytes.
+        """The job from `to_order`'s bytes, also from those of the release before.
 
         Raises:
             ValueError: they are none.
         """
         try:
-            return _SPEC.validate_json(order)
-        except ValidationError:
+            return _SPEC.validate_python(earlier.order(_JSON.validate_json(order)))
+        except (ValidationError, LookupError, TypeError, AttributeError):
             # Its text quotes the values.
             raise ValueError("the order is no job as this version writes them") from None
 
 
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _SPEC = TypeAdapter(JobSpec)
 
 
@@ -85,39 +121,73 @@ GIVEN_UP = JobError("processing_failed", "the picture could not be processed; al
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """A file that came of a job, as its record knows it.
+
+    Attributes:
+        key: its name in the store.
+        name: what callers ask for it by.
+        width, height: in pixels.
+        size: in bytes; None in records of the release before.
+        sha256: in hex; None in records of earlier releases.
+    """
+
+    key: str
+    name: str
+    role: Role
+    media_type: str
+    width: int
+    height: int
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """How a job ended. It is written once, last of all, and is what makes a result visible.
 
-    `updated_at` and `submitted_at` are in seconds since the epoch. `results` is None for a job
-    that failed, `error` for one that was completed. `owner` is the `JobSpec`'s, `kind` that of the
-    original.
-
-    `slot` is what the names of the job's result and certificate have in them: nothing, unless
-    another try had left some of those names when this one came to write. `output_sha256` is the
-    result's, in hex; `report` is where the end is to be told, encrypted. Records of earlier
-    versions have none of the three.
+    Attributes:
+        input: what was sent.
+        submitted_at, updated_at: in seconds since the epoch.
+        outputs: the files that came of it, the primary one first; none of a job that failed.
+        reports: by stage what is told of it.
+        tally: figures that are added up over all jobs.
+        seconds: in the worker.
+        error: why it failed; None for a job that was completed.
+        owner: the `JobSpec`'s.
+        slot: what the names of the job's results and certificate have in them: nothing, unless
+            another try had left some of those names when this one came to write.
+        report: where the end is to be told, encrypted.
+        parent: the `JobSpec`'s.
     """
 
     job_id: str
     status: JobStatus
+    input: Asset
     filename: str
-    file_size: int
     submitted_at: float
     updated_at: float
     pipeline: str
-    kind: Kind
-    results: dict[str, Any] | None
     error: JobError | None
+    outputs: tuple[Result, ...] = ()
+    reports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tally: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
     owner: str | None = None
-    output_format: OutputFormat = OutputFormat.SAME
     slot: str = ""
-    output_sha256: str | None = None
     report: str | None = None
+    parent: str | None = None
+    version: Version = VERSION
 
     @property
-    def written(self) -> Kind:
-        """The kind of the result."""
-        return self.output_format.of(self.kind)
+    def kind(self) -> Kind:
+        """The kind of picture that was sent."""
+        return self.input.kind
+
+    @property
+    def primary(self) -> Result:
+        """The result of a job that was completed."""
+        return self.outputs[0]
 
     def to_json(self) -> bytes:
         """The record as UTF-8 JSON."""
@@ -125,53 +195,43 @@ class JobRecord:
 
     @classmethod
     def from_json(cls, data: bytes) -> "JobRecord":
-        """The record from `to_json`'s bytes.
+        """The record from `to_json`'s bytes, also from those of earlier releases.
 
         Raises:
-            ValueError: they are none.
+            ValueError: they are none, or name files that did not come of that job.
         """
         try:
-            return _RECORD.validate_json(data)
-        except ValidationError:
+            record = _RECORD.validate_python(earlier.record(_JSON.validate_json(data)))
+        except (ValidationError, LookupError, TypeError, AttributeError):
             # Its text quotes the values.
             raise ValueError("the record is none as this version writes them") from None
+        if not all(keys.is_result_of(record.job_id, one.key) for one in record.outputs):
+            raise ValueError("the record names files of another job")
+        if record.status is JobStatus.COMPLETED and not record.outputs:
+            raise ValueError("the record of a completed job names no result")
+        return record
 
 
 _RECORD = TypeAdapter(JobRecord)
 
 
-def completed(
-    spec: JobSpec, results: dict[str, Any], now: float, *, slot: str = "", output_sha256: str = ""
-) -> JobRecord:
-    """The record of a job that is done."""
-    record = _record(spec, JobStatus.COMPLETED, now, results=results, error=None)
-    return replace(record, slot=slot, output_sha256=output_sha256 or None)
-
-
 def failed(spec: JobSpec, error: JobError, now: float) -> JobRecord:
     """The record of a job that is given up."""
-    return _record(spec, JobStatus.FAILED, now, results=None, error=error)
+    return replace(completed(spec, now), status=JobStatus.FAILED, error=error)
 
 
-def _record(
-    spec: JobSpec,
-    status: JobStatus,
-    now: float,
-    *,
-    results: dict[str, Any] | None,
-    error: JobError | None,
-) -> JobRecord:
+def completed(spec: JobSpec, now: float, **what: Any) -> JobRecord:
+    """The record of a job that is done; `what` came of it are more of its attributes."""
     return JobRecord(
         job_id=spec.job_id,
-        status=status,
+        status=JobStatus.COMPLETED,
+        input=spec.input,
         filename=spec.filename,
-        file_size=spec.file_size,
         submitted_at=spec.submitted_at,
         updated_at=now,
         pipeline=spec.pipeline,
-        kind=spec.kind,
-        results=results,
-        error=error,
+        error=None,
         owner=spec.owner,
-        output_format=spec.options.output_format,
+        parent=spec.parent,
+        **what,
     )

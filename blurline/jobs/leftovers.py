@@ -114,7 +114,7 @@ class Leftovers:
             return []
         own = [keys.data_key(job_id), keys.original(job_id, record.kind)]
         if record.error is None:
-            own.append(keys.processed(job_id, record.written, record.slot))
+            own += (result.key for result in record.outputs)
             own.append(keys.certificate(job_id, record.slot))
         return [name for name in names if name not in own]
 
@@ -139,9 +139,12 @@ def _by_job(names: Iterable[str]) -> Names:
 
 def _job_of(name: str) -> str | None:
     """The job that an object of that name is of; None if it is of none."""
-    job_id = PurePosixPath(name).name.partition(".")[0]
-    return job_id if keys.JOB_ID.fullmatch(job_id) and job_id[:2] in name.split("/") else None
+    parts = PurePosixPath(name).parts
+    job_id = parts[2].partition(".")[0] if len(parts) > 2 else ""
+    return job_id if keys.JOB_ID.fullmatch(job_id) and job_id[:2] == parts[1] else None
 
 
 def _has_slot(name: str) -> bool:
-    return "." in PurePosixPath(name).stem
+    # A file of the job itself has a dot before its ending; of what lies in a folder it is that's.
+    _, _, own, *inside = PurePosixPath(name).parts
+    return "." in own if inside else "." in PurePosixPath(own).stem

@@ -3,46 +3,52 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from secrets import token_hex
+from typing import Any
 
-from blurline.certificate.certificate import issue
+from blurline import __version__
+from blurline.certificate.canonical import utc_text
+from blurline.certificate.certificate import Certificate, CertifiedFile, issue
 from blurline.certificate.signing import SigningKey
 from blurline.errors import OptionError, OriginalMissingError, StoreUnavailableError
+from blurline.imaging.header import Limits, read_header
 from blurline.imaging.trial import check_harmless
-from blurline.jobs.job import JobRecord, JobSpec, completed
-from blurline.stages.frame import Frame
-from blurline.stages.pipeline import Pipeline
+from blurline.jobs.job import JobRecord, JobSpec, Result, completed
+from blurline.jobs.results import key_of, remove_results
+from blurline.models.wheels import sha256
+from blurline.stages.optiontable import Values
+from blurline.stages.pipeline import Pipeline, chain_of
 from blurline.storage import keys
 from blurline.storage.store import Store
 from blurline.storage.vault import JobFile, OriginalsVault
-from blurline.treatment.report import blur_metadata, detection_metadata
-from blurline.treatment.second_look import SecondLook
-from blurline.treatment.statement import statement
-from blurline.treatment.treatment import Stopwatch, Treatment
+from blurline.treatment.outputs import Context, Source, Stopwatch, Treated, Treating
 
 JSON = "application/json"
 SLOT_BYTES = 8
 
+DECIMALS = 4
+"""Of numbers among a certificate's options."""
+
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """A picture that is done: the record to commit, the frame, wall-clock seconds a stage, and how
-    the picture was checked."""
+    """A job that is done: the record to commit, what came of it, and wall-clock seconds a stage."""
 
     record: JobRecord
-    frame: Frame
+    treated: Treated
     seconds: Mapping[str, float]
-    second_look: SecondLook
 
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """Treats pictures with networks that are loaded once. One serves all threads of a worker."""
+    """Has jobs treated, and keeps what comes of them. One serves all threads of a worker."""
 
     store: Store
     originals: OriginalsVault
     pipelines: Mapping[str, Pipeline]
-    treatment: Treatment
+    treatment: Treating
+    limits: Limits
     signing_key: SigningKey
 
     def process(
@@ -53,10 +59,10 @@ class Processor:
         With `cautious` the picture is read in a process of its own first, since it may be what an
         earlier worker died of. `file` is the one beside the original, if it was read already.
 
-        The processed picture and its certificate are written before the record, so that a record
-        never names a picture that is not there. Any error leaves no record, so no half-treated
-        picture is ever visible. Nothing that is there is written over: it may be the result of
-        somebody who commits it at this moment.
+        The results and their certificate are written before the record, so that a record never
+        names a file that is not there. Any error leaves no record, so no half-treated picture is
+        ever visible. Nothing that is there is written over: it may be the result of somebody who
+        commits it at this moment.
 
         Raises:
             PictureError: the picture can't be read; trying again would not help.
@@ -73,60 +79,106 @@ class Processor:
             raise OriginalMissingError("the original picture is not in the store any more")
         watch.lap("fetch")
         if cautious:
-            check_harmless(data, self.treatment.limits)
+            check_harmless(data, self.limits)
             watch.lap("trial")
-        pipeline = self.pipelines.get(spec.pipeline)
-        if pipeline is None:
-            raise OptionError("this worker knows no pipeline of the name that the job asks for")
-        treated = self.treatment.treat(data, pipeline, spec.options)
+        try:
+            chain = chain_of(self.pipelines, spec.pipeline)
+        except OptionError:
+            raise OptionError(
+                "this worker knows no pipeline of the name that the job asks for"
+            ) from None
+        source = Source(data, read_header(data, self.limits))
+        treated = self.treatment.treat(source, chain, spec.options, Context())
         watch.skip(treated.seconds)
-        certificate = statement(
-            spec.job_id,
-            data,
-            treated,
-            pipeline,
-            spec.options,
-            self.treatment.detectors,
-            self.signing_key,
-        )
-        slot = self._keep(spec, treated.picture, issue(certificate, self.signing_key))
+        slot = self._keep(spec, treated, self._certificate(spec, data, treated))
         watch.lap("store")
-        width, height = treated.frame.size
-        results = {
-            "original_image_path": spec.original,
-            "processed_image_path": keys.processed(spec.job_id, spec.written, slot),
-            "processing_time": round(watch.total, 4),
-            "blur_metadata": blur_metadata(treated, spec.options),
-            "detection_metadata": detection_metadata(treated.frame),
-            "width": width,
-            "height": height,
-        }
-        sha256 = certificate.output_sha256
-        record = completed(spec, results, time.time(), slot=slot, output_sha256=sha256)
-        return Processed(record, treated.frame, watch.seconds, treated.second_look)
+        record = completed(
+            spec,
+            time.time(),
+            outputs=tuple(
+                Result(
+                    key_of(spec.job_id, output, slot),
+                    output.name,
+                    output.role,
+                    output.media_type,
+                    output.width,
+                    output.height,
+                    len(output.data),
+                    output.sha256,
+                )
+                for output in treated.outputs
+            ),
+            reports=treated.reports,
+            tally=treated.tally,
+            seconds=round(watch.total, 4),
+            slot=slot,
+        )
+        return Processed(record, treated, watch.seconds)
 
-    def withdraw(self, spec: JobSpec, slot: str = "") -> None:
-        """Remove the picture and the certificate of that slot, which no record names."""
-        self.store.delete(keys.processed(spec.job_id, spec.written, slot))
-        self.store.delete(keys.certificate(spec.job_id, slot))
+    def withdraw(self, job_id: str, slot: str = "") -> None:
+        """Remove the results and the certificate of that slot, which no record names."""
+        remove_results(self.store, job_id, slot)
+        self.store.delete(keys.certificate(job_id, slot))
 
-    def _keep(self, spec: JobSpec, picture: bytes, certificate: bytes) -> str:
-        """Write both under names that nothing has; the slot in these names.
+    def _certificate(self, spec: JobSpec, data: bytes, treated: Treated) -> bytes:
+        certificate = Certificate(
+            job_id=spec.job_id,
+            time=utc_text(datetime.now(UTC)),
+            inputs=(sha256(data),),
+            outputs=tuple(
+                CertifiedFile(output.name, output.role.value, output.sha256)
+                for output in treated.outputs
+            ),
+            pipeline=spec.pipeline,
+            options=_told(spec.options),
+            networks=treated.networks,
+            claim=treated.claim,
+            blurline=__version__,
+            key_id=self.signing_key.key_id,
+            supersedes=spec.parent,
+        )
+        return issue(certificate, self.signing_key)
+
+    def _keep(self, spec: JobSpec, treated: Treated, certificate: bytes) -> str:
+        """Write all under names that nothing has; the slot in these names.
 
         Names of an earlier try are left alone: whoever made them may be about to commit them.
         """
-        name, kind = keys.processed(spec.job_id, spec.written), spec.written.content_type
-        if self.store.create(name, picture, kind):
-            if self.store.create(keys.certificate(spec.job_id), certificate, JSON):
-                return ""
-            self.store.delete(name)
+        if self._create(spec, treated, certificate, ""):
+            return ""
         slot = token_hex(SLOT_BYTES)
-        own = {
-            keys.processed(spec.job_id, spec.written, slot): (picture, kind),
-            keys.certificate(spec.job_id, slot): (certificate, JSON),
-        }
-        for name, (data, content_type) in own.items():
-            # Nobody else has these names. Should one be there all the same, an answer was lost.
-            if not self.store.create(name, data, content_type) and self.store.get(name) != data:
-                raise StoreUnavailableError("the result could not be kept")
+        if not self._create(spec, treated, certificate, slot):
+            raise StoreUnavailableError("the result could not be kept")
         return slot
+
+    def _create(self, spec: JobSpec, treated: Treated, certificate: bytes, slot: str) -> bool:
+        """Whether all could be written with that slot; if not, nothing of it stays."""
+        files = {
+            key_of(spec.job_id, output, slot): (output.data, output.media_type)
+            for output in treated.outputs
+        }
+        files[keys.certificate(spec.job_id, slot)] = certificate, JSON
+        made: list[str] = []
+        for name, (content, media_type) in files.items():
+            # Nobody else has a slot's names. Should one be there all the same, an answer was lost.
+            if not self.store.create(name, content, media_type) and not (
+                slot and self.store.get(name) == content
+            ):
+                for one in made:
+                    self.store.delete(one)
+                return False
+            made.append(name)
+        return True
+
+
+def _told(options: Values) -> dict[str, Any]:
+    """The options as a certificate tells them: without zones, which are among its regions."""
+    return {name: _rounded(value) for name, value in options.items() if not name.endswith("_zones")}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return round(value, DECIMALS) if isinstance(value, float) else value

@@ -1,7 +1,7 @@
 """All queues of the service: which there are, where a job goes to, and what is known of jobs."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from blurline.queue.jobqueue import GONE_PREFIX, JOB_PREFIX, JobQueue, Submissio
 from blurline.queue.owners import Owners
 from blurline.queue.queuedjob import moment_of, status_of
 from blurline.settings import Settings
-from blurline.stages.pipeline import Pipeline
+from blurline.stages.pipeline import Pipeline, queue_of
 
 STATUS = {
     RqStatus.CREATED: JobStatus.SUBMITTED,
@@ -69,14 +69,7 @@ class Queues(Mapping[str, JobQueue]):
         redis: Redis,
         settings: Settings,
         pipelines: Mapping[str, Pipeline],
-        queue_of: Callable[[str], str | None] | None = None,
     ) -> None:
-        """Open the queues.
-
-        Args:
-            queue_of: name of the queue of what a job calls its pipeline, None if there is no such
-                pipeline; without it the one that `pipelines` has under that name.
-        """
         self.redis = redis
         patience: dict[str, list[float]] = {settings.queue_name: []}
         for pipeline in pipelines.values():
@@ -86,8 +79,7 @@ class Queues(Mapping[str, JobQueue]):
             for name, seconds in patience.items()
         }
         self.first = self._queues[settings.queue_name]
-        names = {name: pipeline.queue for name, pipeline in pipelines.items()}
-        self._queue_of = queue_of or names.get
+        self._pipelines = pipelines
         self._owners = Owners(settings)
         self._give_up = redis.register_script(GIVE_UP_SCRIPT)
 
@@ -101,9 +93,11 @@ class Queues(Mapping[str, JobQueue]):
         return len(self._queues)
 
     def of(self, pipeline: str) -> JobQueue:
-        """The queue of a pipeline's jobs. Those of one that nobody knows go to the first queue,
-        where they fail as any job fails."""
-        return self._queues.get(self._queue_of(pipeline) or "", self.first)
+        """The queue of the jobs of a pipeline, or of several by commas.
+
+        Those of one that nobody knows go to the first queue, where they fail as any job fails.
+        """
+        return self._queues.get(queue_of(self._pipelines, pipeline) or "", self.first)
 
     def submit(
         self, specs: Sequence[JobSpec], *, accepted: bool = False, shared: int | None = None

@@ -155,19 +155,13 @@ class Stats:
 
 def _fields(record: JobRecord) -> dict[str, float]:
     """What one job adds, by field of the hash."""
-    if record.status is not JobStatus.COMPLETED or record.results is None:
+    if record.status is not JobStatus.COMPLETED:
         return {"failed": 1}
     latency = max(0.0, record.updated_at - record.submitted_at)
     edge = next((i for i, e in enumerate(LATENCY_EDGES) if latency <= e), len(LATENCY_EDGES))
     fields: Counter[str] = Counter({"completed": 1, f"latency:{edge}": 1})
-    fields["processing_seconds"] = record.results["processing_time"]
-    for target, count in record.results["blur_metadata"]["counts"].items():
-        if count:
-            fields[f"redacted:{target}"] = count
-    for found in (record.results["detection_metadata"] or {"objects": []})["objects"]:
-        fields[f"seen:{found['label']}"] += 1
-        fields[f"confidence:{found['label']}"] += found["confidence"]
-    return dict(fields)
+    fields["processing_seconds"] = record.seconds  # type: ignore[assignment]
+    return {**fields, **record.tally}
 
 
 def _totals(sums: "Counter[str]") -> Totals:

@@ -5,11 +5,13 @@ What works on pixels is imported where it runs: the API knows this stage, and ha
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blurline.errors import ModelMissingError, OptionError, TooManyRegionsError
 from blurline.inference.scan import Scan
 from blurline.stages.frame import Frame, Options
+from blurline.stages.options import redaction_options
+from blurline.stages.optiontable import Option, Values
 from blurline.stages.pipeline import Level, Target
 
 if TYPE_CHECKING:
@@ -32,14 +34,19 @@ class Blur:
     name: str = "blur"
 
     @property
-    def models(self) -> frozenset[str]:
-        """Networks of all targets."""
-        return frozenset(target.model for target in self.targets.values())
+    def options(self) -> "tuple[Option[Any], ...]":
+        """Those of redaction."""
+        return redaction_options(self.targets)
 
     @property
-    def required_models(self) -> frozenset[str]:
-        """None: which networks must be there depends on the targets that a caller asks for."""
-        return frozenset()
+    def networks(self) -> frozenset[str]:
+        """Those of all targets."""
+        return frozenset(target.model for target in self.targets.values())
+
+    def models(self, values: Values) -> frozenset[str]:
+        """Those of the targets that a caller asks for."""
+        wanted = (self.targets.get(name) for name in values["targets"])
+        return frozenset(target.model for target in wanted if target is not None)
 
     def run(self, frame: Frame, options: Options, detectors: "Detectors") -> Frame:
         """The frame with its regions redacted in place and listed.
@@ -64,7 +71,7 @@ class Blur:
     def finest_scale(
         self, width: int, height: int, options: Options, detectors: "Detectors"
     ) -> float:
-        """See `Stage.finest_scale`."""
+        """See `Redacting.finest_scale`."""
         looks = self._looks(options, detectors)
         return max(detectors[name].finest_scale(width, height, scan) for name, scan in looks)
 

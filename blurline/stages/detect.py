@@ -1,12 +1,10 @@
 """The stage that finds objects in the blurred picture."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blurline.stages.frame import Frame, Options
-from blurline.stages.pipeline import Target
+from blurline.stages.optiontable import Option, Values
 
 if TYPE_CHECKING:
     from blurline.inference.detector import Detectors
@@ -21,19 +19,18 @@ class Detect:
     name: str = "detect"
 
     @property
-    def targets(self) -> Mapping[str, Target]:
-        """None: this stage blurs nothing."""
-        return MappingProxyType({})
+    def options(self) -> tuple[Option[Any], ...]:
+        """None."""
+        return ()
 
     @property
-    def models(self) -> frozenset[str]:
+    def networks(self) -> frozenset[str]:
         """The one network."""
         return frozenset((self.model,))
 
-    @property
-    def required_models(self) -> frozenset[str]:
-        """The one network."""
-        return self.models
+    def models(self, values: Values) -> frozenset[str]:
+        """The one network, whatever the options."""
+        return self.networks
 
     def run(self, frame: Frame, options: Options, detectors: "Detectors") -> Frame:
         """The frame with its objects listed; the pixels stay as they are."""
@@ -47,5 +44,5 @@ class Detect:
     def finest_scale(
         self, width: int, height: int, options: Options, detectors: "Detectors"
     ) -> float:
-        """See `Stage.finest_scale`."""
+        """See `Redacting.finest_scale`."""
         return detectors[self.model].finest_scale(width, height)

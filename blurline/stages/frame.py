@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blurline.imaging.kind import OutputFormat
 from blurline.imaging.metadata import MetadataPolicy
@@ -11,6 +11,9 @@ from blurline.redaction.styles import PixelBox, Style
 from blurline.redaction.zones import Polygon, Zones
 
 if TYPE_CHECKING:  # the API knows options and has no pixels, so it goes without their libraries
+    import numpy as np
+    from numpy.typing import NDArray
+
     from blurline.imaging.decode import Pixels
     from blurline.inference.detector import Detection
 
@@ -75,9 +78,10 @@ class Redaction:
 class Frame:
     """A picture on its way, with what the stages so far did to it and found in it.
 
-    A stage may change `pixels` in place: one job owns them. `redactions` and `detections` are None
-    until a stage has looked, which is not the same as having found nothing. Their boxes are in
-    pixels of the whole picture, whatever `pixels` hold of it.
+    What redaction found has fields of its own, since its treatment works on it; any other stage
+    tells of itself in `reports`. A stage may change `pixels` in place: one job owns them.
+    `redactions` and `detections` are None until a stage has looked, which is not the same as having
+    found nothing. Their boxes are in pixels of the whole picture, whatever `pixels` hold of it.
 
     Attributes:
         pixels: the picture, shape (height / reduction, width / reduction, 3).
@@ -85,6 +89,11 @@ class Frame:
         detections: what else was found.
         reduction: 1, or 2 where the pixels are the means of two by two.
         wraps: the picture goes all the way round, so that its left edge meets its right one.
+        alpha: how opaque it is, 0 to 255, in the shape (height, width); straight, so that `pixels`
+            are not multiplied by it. None for a picture without transparency, and in redaction,
+            which keeps the file's own.
+        reports: by stage what is to be told of it, as JSON has it.
+        masks: by name other pictures that came of it, grey, of the shape (height, width).
     """
 
     pixels: "Pixels"
@@ -92,6 +101,9 @@ class Frame:
     detections: "tuple[Detection, ...] | None" = None
     reduction: int = 1
     wraps: bool = False
+    alpha: "NDArray[np.uint8] | None" = None
+    reports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    masks: "Mapping[str, NDArray[np.uint8]]" = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,30 +1,24 @@
-"""A caller's words, from a form, from flags or from settings, as checked options.
+"""The options of redaction: how they are declared, read and put together.
 
-The options have the same names everywhere: `targets` is a field of the form, `--targets` a flag,
+They have the same names everywhere: `targets` is a field of the form, `--targets` a flag,
 `DEFAULT_TARGETS` a setting.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
-from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from blurline.errors import OptionError, SettingsError
+from blurline.errors import OptionError
 from blurline.imaging.kind import OutputFormat
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.redaction.styles import Style
-from blurline.redaction.zones import Polygon, Zones
-from blurline.settings import Settings
+from blurline.redaction.zones import Polygon
 from blurline.stages.frame import OnFailure, Options, Quality
-from blurline.stages.pipeline import Pipeline
+from blurline.stages.optiontable import Option, OptionTable, Values, check_length, word
 
 LEAST_THRESHOLD = 0.01
 """Below this a network sees the thing it looks for everywhere."""
-
-LONGEST_TEXT = 4096
-"""Characters of an option's text, but of zones."""
 
 MOST_WORDS = 256
 """Names of targets, or thresholds, in one list."""
@@ -34,6 +28,7 @@ LONGEST_ZONES = 128 * 1024
 
 MOST_POLYGONS = 20
 FEWEST_POINTS, MOST_POINTS = 3, 100
+TARGETS_EXAMPLE = "face,license_plate,person"
 THRESHOLD_EXAMPLE = "face=0.3,license_plate=0.2"
 ZONES_EXAMPLE = "[[[0, 0], [1, 0], [1, 0.25]], [[0.5, 0.5], [0.7, 0.5], [0.7, 0.9], [0.5, 0.9]]]"
 
@@ -56,92 +51,128 @@ POLYGONS: TypeAdapter[tuple[Polygon, ...]] = TypeAdapter(
 )
 """What the JSON of zones may hold."""
 
-_Word = TypeVar("_Word", bound=StrEnum)
+QUALITY = Option(
+    "quality",
+    word(Quality, "quality"),
+    Quality.BALANCED.value,
+    "how closely the networks look; closer finds more and takes longer",
+    words=tuple(Quality),
+)
+METADATA = Option(
+    "metadata",
+    word(MetadataPolicy, "metadata"),
+    MetadataPolicy.MINIMAL.value,
+    "what of the file's metadata stays: time, place and camera too, only orientation and colour "
+    "profile, or none",
+    words=tuple(MetadataPolicy),
+)
+OUTPUT_FORMAT = Option(
+    "output_format",
+    word(OutputFormat, "output_format"),
+    OutputFormat.SAME.value,
+    "the kind of the result's file; `same` is the original's, with PNG for GIF and JPEG for HEIC",
+    words=tuple(OutputFormat),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class OptionText:
-    """Options as they are written; an empty one is not given."""
-
-    targets: str = ""
-    style: str = ""
-    quality: str = ""
-    threshold: str = ""
-    ignore_zones: str = ""
-    redact_zones: str = ""
-    metadata: str = ""
-    on_failure: str = ""
-    output_format: str = ""
-
-
-NAMES = tuple(field.name for field in fields(OptionText))
-"""The names of all options but the pipeline's."""
-
-
-def longest(name: str) -> int:
-    """Characters that the text of the option of that name may have."""
-    return LONGEST_ZONES if name.endswith("_zones") else LONGEST_TEXT
-
-
-def options_of(text: OptionText, defaults: OptionText, known: Collection[str]) -> Options:
-    """What the caller chose, and the defaults for what is not given.
-
-    Thresholds are put together target by target: those of `defaults` for targets that the caller
-    does not ask for are left out. Every other option is the caller's own or the default.
-
-    Args:
-        text: the caller's own.
-        defaults: as `default_text` gives them.
-        known: names of the targets of the pipeline.
-
-    Raises:
-        OptionError: an unknown word, no target at all, a threshold for a target that is not asked
-            for, a number out of range, or zones that are no polygons.
-    """
-    targets = parse_targets(text.targets or defaults.targets, known)
-    usual = parse_thresholds(defaults.threshold, known)
-    return Options(
-        targets=targets,
-        style=_word(Style, "style", text.style or defaults.style),
-        quality=_word(Quality, "quality", text.quality or defaults.quality),
-        thresholds={name: usual[name] for name in targets if name in usual}
-        | parse_thresholds(text.threshold, targets),
-        zones=Zones(
-            ignore=parse_zones("ignore_zones", text.ignore_zones or defaults.ignore_zones),
-            redact=parse_zones("redact_zones", text.redact_zones or defaults.redact_zones),
+def redaction_options(known: Collection[str]) -> tuple[Option[Any], ...]:
+    """The options of a stage that redacts targets of these names."""
+    return (
+        Option(
+            "targets",
+            lambda text, default, _: parse_targets(text or default, known),
+            "face,license_plate",
+            "what to blur, comma-separated, of: " + ", ".join(sorted(known)),
+            TARGETS_EXAMPLE,
+            lists=True,
         ),
-        metadata=_word(MetadataPolicy, "metadata", text.metadata or defaults.metadata),
-        on_failure=_word(OnFailure, "on_failure", text.on_failure or defaults.on_failure),
-        output_format=_word(
-            OutputFormat, "output_format", text.output_format or defaults.output_format
+        Option(
+            "style",
+            word(Style, "style"),
+            Style.MOSAIC.value,
+            "how it is blurred",
+            words=tuple(Style),
         ),
+        QUALITY,
+        Option(
+            "threshold",
+            lambda text, default, before: merged_thresholds(
+                text, default, known, before["targets"]
+            ),
+            "",
+            f"least confidence of what is blurred, {LEAST_THRESHOLD} to 1: a number for all "
+            "targets, or one for each; without it each quality level has its own",
+            THRESHOLD_EXAMPLE,
+            lists=True,
+        ),
+        _zones(
+            "ignore_zones", "nothing is blurred that is found wholly inside one of these polygons"
+        ),
+        _zones("redact_zones", "these polygons are blurred whatever they show"),
+        METADATA,
+        Option(
+            "on_failure",
+            word(OnFailure, "on_failure"),
+            OnFailure.FAIL.value,
+            "whether a picture that can't be treated fails or is redacted as a whole",
+            words=tuple(OnFailure),
+        ),
+        OUTPUT_FORMAT,
     )
 
 
-def default_pipeline(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Pipeline:
-    """The pipeline of a caller who names none.
+def options_of(values: Values) -> Options:
+    """What a job's values of `redaction_options` come to.
 
     Raises:
-        SettingsError: `DEFAULT_PIPELINE` is none of them.
+        OptionError: a threshold for a target that is not asked for, or values that are none.
     """
-    if settings.default_pipeline not in pipelines:
-        raise SettingsError(f"DEFAULT_PIPELINE must be one of {', '.join(pipelines)}")
-    return pipelines[settings.default_pipeline]
-
-
-def default_text(settings: Settings, known: Collection[str]) -> OptionText:
-    """What holds where the caller says nothing, checked for a pipeline with these targets.
-
-    Raises:
-        SettingsError: one of the settings that begin with `DEFAULT_` can't be used.
-    """
-    texts = {name: getattr(settings, f"default_{name}") or "" for name in NAMES}
-    defaults = OptionText(**texts)
     try:
-        options_of(OptionText(), defaults, known)
-    except OptionError as error:
-        raise SettingsError(f"of the settings DEFAULT_*: {error.message}") from error
-    return defaults
+        return _OPTIONS.validate_python(
+            {
+                "targets": values["targets"],
+                "style": values["style"],
+                "quality": values["quality"],
+                "thresholds": values["threshold"],
+                "zones": {"ignore": values["ignore_zones"], "redact": values["redact_zones"]},
+                "metadata": values["metadata"],
+                "on_failure": values["on_failure"],
+                "output_format": values["output_format"],
+                "upright": values.get("upright", False),
+            }
+        )
+    except (KeyError, ValidationError):
+        # Its text quotes the values.
+        raise OptionError("the job's options are none of this pipeline") from None
+
+
+def read_options(
+    known: Collection[str], texts: Mapping[str, str], defaults: Mapping[str, str]
+) -> Options:
+    """What a caller's words come to, of a stage that redacts targets of these names.
+
+    Raises:
+        OptionError: see `OptionTable.read`.
+    """
+    return options_of(OptionTable(redaction_options(known)).read(texts, defaults))
+
+
+def values_of(options: Options) -> dict[str, Any]:
+    """The values that come to these options."""
+    told = _OPTIONS.dump_python(options, mode="json")
+    zones = told.pop("zones")
+    upright = {"upright": True} if told.pop("upright") else {}
+    thresholds = told.pop("thresholds")
+    return {
+        **told,
+        "threshold": thresholds,
+        "ignore_zones": zones["ignore"],
+        "redact_zones": zones["redact"],
+        **upright,
+    }
+
+
+_OPTIONS = TypeAdapter(Options)
 
 
 def parse_targets(text: str, known: Collection[str]) -> tuple[str, ...]:
@@ -191,6 +222,22 @@ def parse_thresholds(text: str, targets: Collection[str]) -> dict[str, float]:
     return thresholds
 
 
+def merged_thresholds(
+    text: str, default: str, known: Collection[str], targets: Collection[str]
+) -> dict[str, float]:
+    """Thresholds of the `targets` that are asked for, put together target by target.
+
+    The caller's win over the default's, which may name all that are `known`.
+
+    Raises:
+        OptionError: see `parse_thresholds`.
+    """
+    usual = parse_thresholds(default, known)
+    return {name: usual[name] for name in targets if name in usual} | parse_thresholds(
+        text, targets
+    )
+
+
 def parse_zones(name: str, text: str) -> tuple[Polygon, ...]:
     """Polygons out of JSON: a list of lists of points x, y in shares of width and height.
 
@@ -201,7 +248,7 @@ def parse_zones(name: str, text: str) -> tuple[Polygon, ...]:
         OptionError: it is something else, a number lies outside 0 to 1, or there are too few or
             too many points or polygons. `name` stands in the message.
     """
-    _check_length(name, text)
+    check_length(name, text, LONGEST_ZONES)
     if text.count("[") > MOST_LISTS or text.count(",") > MOST_COMMAS:
         raise OptionError(f"{name}: too many lists or numbers; {_ZONES_HELP}")
     try:
@@ -212,22 +259,21 @@ def parse_zones(name: str, text: str) -> tuple[Polygon, ...]:
         raise OptionError(f"{name}{place}: {first['msg']}; {_ZONES_HELP}") from error
 
 
-def _word(words: type[_Word], name: str, text: str) -> _Word:
-    _check_length(name, text)
-    try:
-        return words(text.strip().lower())
-    except ValueError as error:
-        raise OptionError(f"{name} must be one of {', '.join(words)}") from error
-
-
 def _parts(name: str, text: str) -> list[str]:
-    _check_length(name, text)
+    check_length(name, text)
     parts = [part.strip() for part in text.lower().split(",") if part.strip()]
     if len(parts) > MOST_WORDS:
         raise OptionError(f"{name} may list at most {MOST_WORDS}")
     return parts
 
 
-def _check_length(name: str, text: str) -> None:
-    if len(text) > longest(name):
-        raise OptionError(f"{name} may have at most {longest(name)} characters")
+def _zones(name: str, help_: str) -> "Option[tuple[Polygon, ...]]":
+    return Option(
+        name,
+        lambda text, default, _: parse_zones(name, text or default),
+        "[]",
+        f"{help_}; JSON of points x, y in shares of the upright picture's width and height",
+        ZONES_EXAMPLE,
+        longest=LONGEST_ZONES,
+        schema={"contentMediaType": "application/json", "contentSchema": POLYGONS.json_schema()},
+    )

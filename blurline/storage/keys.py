@@ -31,12 +31,23 @@ def original(job_id: str, kind: Kind) -> str:
 
 
 def processed(job_id: str, written: Kind, slot: str = "") -> str:
-    """The redacted picture of the kind that it is written as.
+    """The picture that came of the job, of the kind that it is written as.
 
     Args:
         slot: what tells the pictures of several tries of one job apart, see `JobRecord`.
     """
     return f"processed/{job_id[:2]}/{job_id}{_dotted(slot)}.{written.extension}"
+
+
+def beside(job_id: str, slot: str = "") -> str:
+    """The folder of what came of the job beside the picture of that slot, see `processed`."""
+    return f"processed/{job_id[:2]}/{job_id}{_dotted(slot)}"
+
+
+def is_result_of(job_id: str, key: str) -> bool:
+    """Whether an object of that name came of the job: see `processed` and `beside`."""
+    mine = re.escape(f"processed/{job_id[:2]}/{job_id}")
+    return re.fullmatch(rf"{mine}(\.[0-9a-z]+){{0,2}}(/[0-9a-z_-]+\.[0-9a-z]+)?", key) is not None
 
 
 def record(job_id: str) -> str:

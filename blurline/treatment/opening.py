@@ -8,7 +8,8 @@ from blurline.imaging.header import Header
 from blurline.imaging.panorama import panorama_of
 from blurline.inference.detector import Detectors
 from blurline.stages.frame import Frame, Options
-from blurline.stages.pipeline import Pipeline
+from blurline.stages.options import values_of
+from blurline.stages.pipeline import Pipeline, Redacting
 from blurline.treatment.writing import stays_a_jpeg
 
 
@@ -26,10 +27,26 @@ def open_frame(
     if stays_a_jpeg(header, options):
         # What a stage lacks it says when it runs.
         with suppress(BlurlineError):
-            if HALF * pipeline.finest_scale(*header.upright_size, options, detectors) <= 1:
+            if HALF * finest_scale(pipeline, *header.upright_size, options, detectors) <= 1:
                 half = decode(data, header, reduction=HALF)
                 return Frame(half, reduction=HALF, wraps=_wraps(data, header))
     return whole_frame(data, header)
+
+
+def finest_scale(
+    pipeline: Pipeline, width: int, height: int, options: Options, detectors: Detectors
+) -> float:
+    """The largest scale, as a share of the picture's sides, that one of the stages wants.
+
+    Raises:
+        OptionError, ModelMissingError: see `Pipeline.check_models`.
+    """
+    pipeline.check_models(values_of(options), detectors)
+    return max(
+        stage.finest_scale(width, height, options, detectors)
+        for stage in pipeline.stages
+        if isinstance(stage, Redacting)
+    )
 
 
 def whole_frame(data: bytes, header: Header) -> Frame:

@@ -1,46 +1,29 @@
-"""What a certificate says of a picture that was treated."""
+"""What is claimed of a picture that was redacted, and which networks that rests on."""
 
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from blurline import __version__
-from blurline.certificate.canonical import utc_text
-from blurline.certificate.certificate import Certificate, ModelUse, regions_of
-from blurline.certificate.signing import SigningKey
+from blurline.certificate.certificate import ModelUse, RedactedPicture, regions_of
 from blurline.inference.detector import Detectors
-from blurline.models.wheels import sha256
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
-from blurline.treatment.treatment import Treated
+
+if TYPE_CHECKING:  # which itself says what it claims
+    from blurline.treatment.redaction import Redacted
 
 
-def statement(
-    job_id: str,
-    original: bytes,
-    treated: Treated,
-    pipeline: Pipeline,
-    options: Options,
-    detectors: Detectors,
-    key: SigningKey,
-) -> Certificate:
-    """The certificate of the treated picture, to be signed with the key."""
-    return Certificate(
-        job_id=job_id,
-        time=utc_text(datetime.now(UTC)),
-        input_sha256=sha256(original),
-        output_sha256=sha256(treated.picture),
-        models=_models(pipeline, options, detectors),
+def claim_of(redacted: "Redacted", options: Options) -> RedactedPicture:
+    """The claim of the redacted picture."""
+    return RedactedPicture(
         metadata_policy=options.metadata,
         quality=options.quality,
         style=options.style,
-        regions=regions_of(treated.frame.redactions or ()),
-        path_taken=treated.way.value,
-        second_look=treated.second_look,
-        blurline=__version__,
-        key_id=key.key_id,
+        regions=regions_of(redacted.frame.redactions or ()),
+        path_taken=redacted.way.value,
+        second_look=redacted.second_look,
     )
 
 
-def _models(pipeline: Pipeline, options: Options, detectors: Detectors) -> tuple[ModelUse, ...]:
+def networks_of(pipeline: Pipeline, options: Options, detectors: Detectors) -> tuple[ModelUse, ...]:
     """The networks that looked for the targets, each with its thresholds."""
     thresholds: dict[str, dict[str, float]] = {}
     for name in options.targets:

@@ -21,7 +21,6 @@ from blurline.log import mention
 from blurline.queue.queuedjob import RETRY_SECONDS
 from blurline.queue.queues import Queues
 from blurline.storage.sealing import OriginalUnreadableError
-from blurline.treatment.second_look import SecondLook
 from blurline.webhooks.outbox import Event, Outbox
 
 log = logging.getLogger(__name__)
@@ -94,11 +93,11 @@ class JobRunner:
             self._processor.originals.job_ended(spec.job_id, spec.kind)
             if record.slot:
                 # The names without one are of a try that has no record, and will have none.
-                self._processor.withdraw(spec)
+                self._processor.withdraw(spec.job_id)
             _observe(processed)
             self._tell(record)
         else:
-            self._processor.withdraw(spec, record.slot)
+            self._processor.withdraw(spec.job_id, record.slot)
             self._accept_earlier(spec.job_id)
 
     def _accept_earlier(self, job_id: str) -> None:
@@ -145,7 +144,7 @@ class JobRunner:
             found = record if won else self._records.find(spec.job_id)
             if won:
                 # An earlier try may have written a result, which is nobody's now.
-                self._processor.withdraw(spec)
+                self._processor.withdraw(spec.job_id)
             self._processor.originals.job_ended(spec.job_id, spec.kind)
             if found is not None:
                 self._tell(found)
@@ -200,14 +199,4 @@ def process_image(job_id: str, *, retries_left: int, waited: float) -> None:
 def _observe(processed: Processed) -> None:
     for stage, seconds in processed.seconds.items():
         metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-    if processed.second_look is not SecondLook.SKIPPED:
-        metrics.SECOND_LOOKS.labels(processed.second_look.value).inc()
-    frame = processed.frame
-    metrics.REDACTED_RATIO.observe(frame.redacted_share)
-    metrics.IMAGE_REDACTIONS.observe(len(frame.redactions or ()))
-    for redaction in frame.redactions or ():
-        metrics.REDACTIONS.labels(redaction.target).observe(redaction.confidence)
-    if frame.detections is not None:
-        metrics.IMAGE_DETECTIONS.observe(len(frame.detections))
-    for detection in frame.detections or ():
-        metrics.DETECTIONS.labels(detection.label).observe(detection.confidence)
+    processed.treated.count()

@@ -26,7 +26,7 @@ from blurline.settings import Settings
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
-from blurline.treatment.treatment import Treatment
+from blurline.treatment.opened import open_treatment
 from blurline.webhooks.outbox import open_outbox
 from blurline.worker.crew import Crew
 from blurline.worker.reconciler import open_reconciler
@@ -55,7 +55,7 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     with suppress(OSError, AttributeError):  # other C libraries have no such bound
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
     detectors = load_detectors(
-        sorted(frozenset[str]().union(*(pipeline.models for pipeline in pipelines.values()))),
+        sorted(frozenset[str]().union(*(pipeline.networks for pipeline in pipelines.values()))),
         inference(settings),
         missing=_warn,
     )
@@ -68,12 +68,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         store=store,
         originals=open_vault(settings, store),
         pipelines=pipelines,
-        treatment=Treatment(
-            detectors,
-            limits_of(settings),
-            settings.jpeg_quality,
-            settings.second_look,
-        ),
+        treatment=open_treatment(settings, detectors),
+        limits=limits_of(settings),
         signing_key=load_signing_key(settings.signing_key, settings.data_dir),
     )
     redis = connect(redis_url)

@@ -21,12 +21,11 @@ import httpx
 import pytest
 from redis import Redis
 
-from blurline.jobs.job import completed
 from blurline.settings import load_settings
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from tests.commands import COMMAND
-from tests.parts import PATIENCE, ended, eventually, job_spec
+from tests.parts import PATIENCE, done, ended, eventually, job_spec
 from tests.receivers import Receiver, receiving
 from tests.service.test_privacy import MARK, damaged, holding, planted, unpacked
 
@@ -76,9 +75,11 @@ def use_badly(client: httpx.Client, folder: Path) -> None:
     store.put(keys.record(job_id), f'{{"job_id": "{MARK}"}}'.encode(), "application/json")
     for path in (f"/status/{job_id}", f"/result/{job_id}?token={TOKEN}"):
         assert client.get(path).status_code == 404
-    record = completed(job_spec(job_id=job_id), {MARK: MARK, TOKEN: [MARK]}, 0.0).to_json()
-    store.put(keys.record(job_id), record, "application/json")
-    assert client.get(f"/status/{job_id}?token={TOKEN}").status_code == 500
+    record = json.loads(done(job_spec(job_id=job_id), 0.0).to_json())
+    for wrong in ({"outputs": [MARK]}, {"reports": {TOKEN: MARK}}, {"version": MARK}):
+        content = json.dumps({**record, **wrong}).encode()
+        store.put(keys.record(job_id), content, "application/json")
+        assert client.get(f"/status/{job_id}?token={TOKEN}").status_code == 404
 
 
 def hand_in(client: httpx.Client, picture: bytes, **form: str) -> httpx.Response:

@@ -16,13 +16,13 @@ from blurline.inference.detector import Detectors
 from blurline.models.load import Inference, load_detectors
 from blurline.pipeline_architecture import pipelines
 from blurline.settings import Settings, load_settings
-from blurline.treatment.treatment import Treatment
 from tests.parts import (
     ROOT,
     image_worker,
     runner,
     serving,
     settings_for,
+    treating,
     upload,
 )
 from tests.receivers import Receiver, receiving
@@ -104,7 +104,7 @@ def faces() -> Detectors:
 def work_off(settings: Settings, faces: Detectors) -> None:
     """Run one job in this thread, with the network for faces alone."""
     jobs = runner(settings)
-    treatment = Treatment(faces, limits_of(settings), quality=90, second_looks=1.0)
+    treatment = treating(faces, limits_of(settings), second_looks=1.0)
     jobs._processor = replace(jobs._processor, pipelines=pipelines(settings), treatment=treatment)
     with image_worker(settings, jobs) as worker:
         worker.work(burst=True, max_jobs=1, logging_level="ERROR")

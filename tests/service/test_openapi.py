@@ -14,8 +14,10 @@ from blurline.api.errors import STATUS_OF_CODE
 from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
+from blurline.stages.defaults import default_texts
 from blurline.stages.frame import Quality
-from blurline.stages.options import NAMES, OptionText, default_text, options_of
+from blurline.stages.options import read_options
+from blurline.stages.pipeline import all_options
 from tests.parts import Taking, ended, eventually, upload
 
 PIPELINES = pipelines(load_settings())
@@ -30,6 +32,8 @@ ROUTES = {
     ("get", "/batch/{batch_id}"): {404, *ASKING},
     ("get", "/status/{job_id}"): {404, *ASKING},
     ("get", "/result/{job_id}"): {404, 409, 412, 416, *ASKING},
+    ("get", "/result/{job_id}/{name}"): {404, 409, 412, 416, *ASKING},
+    ("get", "/pipelines"): ASKING,
     ("get", "/certificate/{job_id}"): {404, 409, 412, 416, *ASKING},
     ("get", "/original/{job_id}"): {404, 412, 416, *ASKING},
     ("delete", "/jobs/{job_id}"): {404, *ASKING},
@@ -44,6 +48,7 @@ ROUTES = {
 
 OTHERS = (
     "/result/{job_id}",
+    "/result/{job_id}/{name}",
     "/certificate/{job_id}",
     "/original/{job_id}",
     "/jobs/{job_id}",
@@ -53,6 +58,7 @@ OTHERS = (
 """Paths whose answers are pictures, signed files or text, which have no schema."""
 
 JSON_ROUTES = [route for route in ROUTES if route[1] not in OTHERS]
+NAMES = tuple(all_options(PIPELINES))
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +200,7 @@ def test_the_form_of_an_upload_is_described(
     assert picture["format"] == "binary"
     assert properties["style"]["enum"] == [style.value for style in Style]
     assert properties["quality"]["enum"] == [quality.value for quality in Quality]
-    assert properties["pipeline"]["enum"] == list(PIPELINES)
+    assert properties["pipeline"]["examples"] == list(PIPELINES)
     assert all(target in properties["targets"]["description"] for target in TARGETS)
 
 
@@ -229,9 +235,9 @@ def test_every_example_of_an_option_is_one_that_is_taken(
 ) -> None:
     body = document["paths"]["/upload"]["post"]["requestBody"]["content"]["multipart/form-data"]
     known = PIPELINES["blur"].targets
-    defaults = default_text(load_settings(), known)
+    defaults = default_texts(load_settings())
     for example in body["schema"]["properties"][option]["examples"]:
-        assert options_of(OptionText(**{option: example}), defaults, known)
+        assert read_options(known, {option: example}, defaults)
 
 
 def test_what_the_routes_answer_is_what_the_document_says(

@@ -1,6 +1,5 @@
 """`output_format`: every kind of picture as the kind that is asked for, with what that can hold."""
 
-import json
 from io import BytesIO
 
 import cv2
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurline.api.deletion import WRITTEN
 from blurline.imaging.containers.clean import clean
 from blurline.imaging.decode import decode
 from blurline.imaging.header import Limits, read_header
@@ -17,12 +15,14 @@ from blurline.imaging.kind import Kind, OutputFormat
 from blurline.imaging.metadata import MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import rewrite
 from blurline.intake.fingerprints import Fingerprints, JobRequest, digest_of
-from blurline.jobs.job import JobRecord, JobSpec, completed
+from blurline.jobs.results import WRITTEN
 from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options
-from tests.parts import drawing, ended, job_spec, picture_file, upload
+from blurline.stages.options import values_of
+from blurline.stages.pipeline import Chain
+from tests.parts import drawing, ended, picture_file, upload
 from tests.telltales import srgb
 
 LIMITS = Limits(max_bytes=50_000_000, max_pixels=100_000_000)
@@ -91,14 +91,7 @@ def test_samples_of_16_bits_of_a_tiff_stay_in_a_png() -> None:
     assert (found[..., ::-1] == deep).all()
 
 
-def test_a_job_of_before_there_was_a_choice_keeps_its_kind_and_its_identity() -> None:
-    order = json.loads(job_spec().to_order())
-    del order["options"]["output_format"]
-    assert JobSpec.from_order(json.dumps(order).encode()).written is Kind.JPEG
-    record = completed(job_spec(kind=Kind.GIF), {}, 0.0).to_json()
-    older = record.replace(b',"output_format":"same"', b"")
-    assert older != record
-    assert JobRecord.from_json(older).written is Kind.PNG
+def test_results_have_no_kind_that_is_not_looked_for_when_they_are_removed() -> None:
     assert len({*WRITTEN, *(output.of(Kind.JPEG) for output in OutputFormat)}) == len(WRITTEN)
 
 
@@ -108,7 +101,10 @@ def test_the_same_picture_in_another_format_is_another_upload() -> None:
     marks = [
         identity.of_picture(
             digest_of(b"picture"),
-            JobRequest(blur, Options(("face",), Style.MOSAIC, output_format=output)),
+            JobRequest(
+                Chain((blur,)),
+                values_of(Options(("face",), Style.MOSAIC, output_format=output)),
+            ),
             None,
         )
         for output in OutputFormat

@@ -19,7 +19,8 @@ from blurline.imaging.header import limits_of
 from blurline.models.load import Inference, load_detectors
 from blurline.pipeline_architecture import pipelines
 from blurline.settings import load_settings
-from blurline.stages.options import OptionText, default_text, options_of
+from blurline.stages.defaults import default_texts
+from blurline.stages.options import read_options
 
 
 def measured(folder: Path, target: str, pictures: int) -> Row:
@@ -30,8 +31,7 @@ def measured(folder: Path, target: str, pictures: int) -> Row:
     labels = blur.targets[target].labels
     labelled = labelled_set(folder, labels, limits)
     task = Task(replace(labelled, pictures=labelled.pictures[:pictures]), (target,))
-    defaults = default_text(settings, blur.targets)
-    options = options_of(OptionText(targets=target), defaults, blur.targets)
+    options = read_options(blur.targets, {"targets": target}, default_texts(settings))
     detectors = load_detectors([blur.targets[target].model], Inference(settings.model_dir, 1))
     shipped = Shipped(blur, options, detectors)
     (one,), _ = Measurement([shipped], {target: labels}, None, limits).run([task], list)

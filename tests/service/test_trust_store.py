@@ -152,7 +152,7 @@ def test_a_plain_order_counts_for_nothing_where_originals_are_encrypted(
     play = Play(settings_for(redis_url, tmp_path, originals=policy))
     mine = replace(job_spec(pipeline="test", targets=()), filename="mine.jpg")
     play.store.put(keys.data_key(mine.job_id), b"PLAN" + mine.to_order(), BYTES)
-    play.store.put(mine.original, small_jpeg, "image/jpeg")
+    play.store.put(mine.input.key, small_jpeg, "image/jpeg")
     assert requeued(play) == Reconciled(kept=1, lost=1, requeued=0, unreadable=1)
 
 
@@ -163,7 +163,7 @@ def test_a_plain_original_of_an_earlier_version_can_still_be_had(
     settings = settings_for(redis_url, tmp_path, originals=policy.value)
     store, spec = open_store(settings), job_spec()
     store.put(keys.data_key(spec.job_id), b"PLAN" + spec.to_order(), BYTES)
-    store.put(spec.original, small_jpeg, "image/jpeg")
+    store.put(spec.input.key, small_jpeg, "image/jpeg")
     vault = open_vault(settings, store)
     if policy is Originals.KEEP:
         assert vault.get(spec.job_id, spec.kind) == small_jpeg
@@ -184,7 +184,7 @@ def test_a_job_that_has_ended_and_is_queued_again_stays_as_it_is(
     play.work()
     assert play.state(spec) is JobStatus.COMPLETED
     assert (play.record(spec), kept(play, spec)) == (record, before)
-    assert record.output_sha256 == certified(before[1])
+    assert record.primary.sha256 == certified(before[1])
 
 
 def certified(certificate: bytes | None) -> str:
@@ -225,7 +225,7 @@ def valid(play: Play, record: JobRecord, spec: JobSpec) -> bool:
     return (
         verdict.finding.value == "valid"
         and verdict.certificate is not None
-        and verdict.certificate.output_sha256 == record.output_sha256
+        and verdict.certificate.primary.sha256 == record.primary.sha256
         and verdict.certificate.job_id == spec.job_id
     )
 

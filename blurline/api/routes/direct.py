@@ -16,7 +16,6 @@ from blurline.api.panoramax import MULTIPART, Blurred, boxes_of, in_parts, wants
 from blurline.api.schemas import DetectAnswer
 from blurline.api.service import Service
 from blurline.imaging.kind import Kind
-from blurline.stages.options import OptionText
 
 
 def install_direct(app: FastAPI, service: Service) -> None:
@@ -74,7 +73,7 @@ async def _blurred(service: Service, request: Request, caller: Caller) -> Blurre
             raise RequestError("send one picture at a time", code="too_many_files")
         filename = safe_filename(files[0].filename, service.settings.max_filename_length)
         async with desk.spool.in_memory(files[0]) as data:
-            text = OptionText(metadata="keep")
-            spec = await run_in_threadpool(direct.hand_in, data, filename, text, caller.id)
+            texts = {"metadata": "keep"}
+            spec = await run_in_threadpool(direct.hand_in, data, filename, texts, caller.id)
     del data
     return await direct.picture_of(spec)

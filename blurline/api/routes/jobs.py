@@ -10,7 +10,9 @@ from blurline.api.reports import checked_id
 from blurline.api.schemas import BatchProgress, StatusAnswer
 from blurline.api.service import Service
 from blurline.imaging.kind import Kind
+from blurline.jobs.job import JobRecord, Result
 from blurline.storage import keys
+from blurline.treatment.outputs import Role
 
 
 def install_jobs(app: FastAPI, service: Service) -> None:
@@ -37,7 +39,7 @@ def install_jobs(app: FastAPI, service: Service) -> None:
     @app.get(
         "/result/{job_id}",
         tags=["pictures"],
-        summary="The blurred picture",
+        summary="The picture that came of it",
         response_class=Response,
         description="Its `ETag` stands for its bytes, so that it can be kept, asked for in part "
         "(`Range`), and gone on with where it broke off. It is sent as fast as it is read.",
@@ -45,17 +47,35 @@ def install_jobs(app: FastAPI, service: Service) -> None:
     )
     def result(job_id: str, request: Request, caller: Reader) -> Response:
         record = service.reports.record(job_id, caller)
-        key, kind = keys.processed(record.job_id, record.written, record.slot), record.written
-        name = called(record.filename, kind.extension)
-        picture = in_store(service.store, key, kind.content_type, name)
-        if picture is None:
+        return handed_out(request, record, record.primary)
+
+    @app.get(
+        "/result/{job_id}/{name}",
+        tags=["pictures"],
+        summary="A file that came of the job, by its name among `results.outputs`",
+        response_class=Response,
+        responses={**in_part(kind.written.content_type for kind in Kind), **guarded(404, 409)},
+    )
+    def named_result(job_id: str, name: str, request: Request, caller: Reader) -> Response:
+        record = service.reports.record(job_id, caller)
+        for output in record.outputs:
+            if output.name == name:
+                return handed_out(request, record, output)
+        raise RequestError("the job has no such file", code="not_found")
+
+    def handed_out(request: Request, record: JobRecord, output: Result) -> Response:
+        ending = output.name.rpartition(".")[2]
+        beside = "" if output.role is Role.PRIMARY else f"{output.name.rpartition('.')[0]}."
+        name = called(record.filename, f"{beside}{ending}")
+        content = in_store(service.store, output.key, output.media_type, name)
+        if content is None:
             raise RequestError("the picture is not in the store any more", code="not_found")
-        return hand_out(request, picture)
+        return hand_out(request, content)
 
     @app.get(
         "/certificate/{job_id}",
         tags=["pictures"],
-        summary="The signed certificate of the blurred picture",
+        summary="The signed certificate of what came of it",
         response_class=Response,
         responses={**in_part(["application/json"]), **guarded(404, 409)},
     )

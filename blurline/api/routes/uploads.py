@@ -11,7 +11,14 @@ from fastapi.concurrency import run_in_threadpool
 from blurline.access.caller import Caller
 from blurline.api.access import Submitter
 from blurline.api.errors import RequestError
-from blurline.api.forms import check_fields, files_of, safe_filename, text_of
+from blurline.api.forms import (
+    CALLBACK,
+    PIPELINE,
+    check_fields,
+    files_of,
+    safe_filename,
+    text_of,
+)
 from blurline.api.idempotency import REPLAYED, key_of
 from blurline.api.multipart import Form
 from blurline.api.openapi import form_schema, guarded, replayed
@@ -23,7 +30,7 @@ from blurline.intake.batches import BatchPlace
 from blurline.intake.fingerprints import JobRequest, digest_of
 from blurline.intake.intake import Entry
 from blurline.jobs.job import JobError, JobSpec, JobStatus
-from blurline.stages.options import NAMES, OptionText
+from blurline.stages.pipeline import chain_of
 from blurline.webhooks.rules import callback_of
 
 BATCH_PARALLEL = 8
@@ -53,7 +60,7 @@ def install_uploads(app: FastAPI, service: Service) -> None:
         return UploadAnswer(
             job_id=spec.job_id,
             filename=spec.filename,
-            file_size=spec.file_size,
+            file_size=spec.input.size,
             status=JobStatus.SUBMITTED,
             message=f"ask /status/{spec.job_id} how it goes",
         )
@@ -121,12 +128,14 @@ async def _take_many(
 
 def _choose(service: Service, form: Form, files: str, caller: Caller) -> JobRequest:
     """The form's options, with the settings' defaults for what it leaves out or leaves empty."""
-    settings = service.settings
-    check_fields(form, {files, "pipeline", "callback_url", *NAMES})
-    pipeline = text_of(form, "pipeline").lower() or settings.default_pipeline
-    text = OptionText(**{name: text_of(form, name) for name in NAMES})
-    wanted = service.intake.choose(pipeline, text, caller.id)
-    return replace(wanted, callback_url=callback_of(text_of(form, "callback_url"), settings))
+    settings, known = service.settings, service.desk.options
+    pipelines = text_of(form, PIPELINE).lower() or settings.default_pipeline
+    options = chain_of(service.pipelines, pipelines).options
+    check_fields(form, {files, PIPELINE, CALLBACK, *options})
+    texts = {name: text_of(form, name, lists=known[name].lists) for name in options}
+    wanted = service.intake.choose(pipelines, texts, caller.id)
+    callback_url = callback_of(text_of(form, CALLBACK, lists=False), settings)
+    return replace(wanted, callback_url=callback_url)
 
 
 async def _keep_all(

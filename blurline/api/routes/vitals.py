@@ -4,8 +4,9 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from blurline.api.access import Reader, Watcher
+from blurline.api.catalogue import pipelines_answer
 from blurline.api.openapi import guarded
-from blurline.api.schemas import HealthAnswer, QueueAnswer, StatsAnswer
+from blurline.api.schemas import HealthAnswer, PipelinesAnswer, QueueAnswer, StatsAnswer
 from blurline.api.service import Service
 
 
@@ -19,6 +20,15 @@ def install_vitals(app: FastAPI, service: Service) -> None:
     @app.get("/queue-status", tags=["service"], summary="What waits and runs", responses=guarded())
     def queue_status(caller: Reader) -> QueueAnswer:
         return service.vitals.queue()
+
+    @app.get(
+        "/pipelines",
+        tags=["service"],
+        summary="What a picture can be sent through, and what may be chosen of each",
+        responses=guarded(),
+    )
+    def pipelines(caller: Reader) -> PipelinesAnswer:
+        return pipelines_answer(service.settings, service.pipelines, service.intake.backpressure)
 
     @app.get(
         "/health",

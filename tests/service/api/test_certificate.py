@@ -5,7 +5,7 @@ from hashlib import sha256
 import httpx
 import pytest
 
-from blurline.certificate.certificate import verify
+from blurline.certificate.certificate import RedactedPicture, verify
 from blurline.certificate.signing import Finding
 from tests.arithmetic import cpu_arithmetic
 from tests.data_folder import DataFolder
@@ -28,15 +28,17 @@ def test_a_result_is_proved_by_its_certificate(
     said = verdict.certificate
     assert said is not None
     assert said.job_id == job_id
-    assert said.input_sha256 == sha256(zidane).hexdigest()
-    assert said.output_sha256 == sha256(picture).hexdigest()
-    assert (said.style, said.metadata_policy) == ("solid", "none")
+    assert said.inputs == (sha256(zidane).hexdigest(),)
+    assert [one.sha256 for one in said.outputs] == [sha256(picture).hexdigest()]
+    claim = said.claim
+    assert isinstance(claim, RedactedPicture)
+    assert (claim.style, claim.metadata_policy) == ("solid", "none")
     told = results["blur_metadata"]
-    assert (said.path_taken, said.second_look) == (told["path"], told["second_look"])
-    assert len(said.regions) >= 2
-    boxes = [list(region.box) for region in said.regions]
+    assert (claim.path_taken, claim.second_look) == (told["path"], told["second_look"])
+    assert len(claim.regions) >= 2
+    boxes = [list(region.box) for region in claim.regions]
     assert boxes == [region["box"] for region in told["regions"]]
-    (model,) = said.models
+    (model,) = said.networks
     assert model.thresholds.keys() == {"face"}
     assert model.precision == cpu_arithmetic()
 

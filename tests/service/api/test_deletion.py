@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
 from uuid import uuid4
 
 import httpx
@@ -20,7 +19,6 @@ from blurline.jobs.records import Records, open_records
 from blurline.queue.connection import connect
 from blurline.queue.queues import Queues
 from blurline.stages.frame import Frame, Options
-from blurline.stages.pipeline import Target
 from blurline.storage import keys
 from blurline.storage.objects import FolderStore
 from blurline.storage.signet import Signet
@@ -32,6 +30,7 @@ from tests.parts import (
     BAD_IDS,
     NOBODY,
     Taking,
+    Unseeing,
     ended,
     image_worker,
     job_spec,
@@ -174,11 +173,10 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_no_result(
 
     with serving(settings) as client:
 
-        class Delete:
+        class Delete(Unseeing):
             """A stage that has its own job deleted."""
 
-            name, targets = "delete", MappingProxyType[str, Target]({})
-            models = required_models = frozenset[str]()
+            name = "delete"
 
             def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
                 receipts.append(data_folder.receipt(client.delete(f"/jobs/{spec.job_id}")))
@@ -254,6 +252,6 @@ def test_a_job_is_marked_as_deleted_before_anything_is_removed(
     outbox, trail = open_outbox(connect(redis_url), settings), AuditTrail(store)
     receipt = Deletion(store, vault, records, queue, outbox, trail, key).delete(spec.job_id)
 
-    assert {result, spec.original, keys.data_key(spec.job_id)} <= set(store.removed)
+    assert {result, spec.input.key, keys.data_key(spec.job_id)} <= set(store.removed)
     assert all(store.removed.values())
     assert read_receipt(receipt, key.public).removed == ("original", "result", "queue entry")

@@ -14,7 +14,7 @@ import pytest
 from blurline.api import download, originals, wire
 from blurline.api.download import PIECE_BYTES, called
 from blurline.imaging.kind import Kind
-from blurline.jobs.job import JobSpec, completed
+from blurline.jobs.job import JobSpec
 from blurline.jobs.records import open_records
 from blurline.settings import Settings
 from blurline.storage import keys
@@ -24,6 +24,7 @@ from tests.originals import vault_in
 from tests.parts import (
     PATIENCE,
     Taking,
+    done,
     eventually,
     job_spec,
     needs_s3,
@@ -42,7 +43,7 @@ def planted(settings: Settings, picture: bytes, **others: Any) -> JobSpec:
     store, spec = open_store(settings), job_spec(**others)
     store.put(keys.processed(spec.job_id, spec.kind), picture, spec.kind.written.content_type)
     store.put(keys.certificate(spec.job_id), b'{"a": 1}', "application/json")
-    assert open_records(settings, store).commit(completed(spec, {}, time.time()))
+    assert open_records(settings, store).commit(done(spec, time.time()))
     return spec
 
 
@@ -385,8 +386,7 @@ def test_a_direct_answer_goes_out_in_pieces_and_leaves_nothing_whoever_breaks_it
         spec = job_spec(job_id=job_id)
         key, picture = keys.processed(job_id, spec.kind), os.urandom(LARGE)
         store.put(key, picture, "image/jpeg")
-        ended = completed(spec, {"blur_metadata": {"regions": []}}, 0.0)
-        assert records.commit(ended)
+        assert records.commit(done(spec, 0.0, reports={"blur": {"regions": []}}))
         begun = caller.recv(1000)
         assert statuses(begun) == [200]
         assert store.look(key), "it is fetched while it is read"

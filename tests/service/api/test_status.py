@@ -5,18 +5,17 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import httpx
 import pytest
 
+from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.queue.connection import connect
 from blurline.queue.queues import Queues
 from blurline.stages.frame import Frame, Options
-from blurline.stages.options import NAMES
-from blurline.stages.pipeline import Target
+from blurline.stages.options import redaction_options
 from blurline.storage import keys
 from tests.data_folder import DataFolder
 from tests.originals import original_of, vault_in
@@ -24,6 +23,7 @@ from tests.parts import (
     NOBODY,
     Start,
     Taking,
+    Unseeing,
     ended,
     image_worker,
     job_spec,
@@ -76,11 +76,10 @@ def test_a_job_that_runs_is_processing(redis_url: str, tmp_path: Path, small_jpe
 
     with serving(settings) as client:
 
-        class Look:
+        class Look(Unseeing):
             """A stage that asks how its own job goes."""
 
-            name, targets = "look", MappingProxyType[str, Target]({})
-            models = required_models = frozenset[str]()
+            name = "look"
 
             def run(self, frame: Frame, options: Options, detectors: Detectors) -> Frame:
                 seen.append(client.get(f"/status/{spec.job_id}").json())
@@ -112,7 +111,8 @@ def test_what_was_blurred_is_told_in_pixels(client: httpx.Client, bus: bytes) ->
     results = ended(client, upload(client, bus, targets="car,person"))["results"]
 
     blurred = results["blur_metadata"]
-    options = {*NAMES, "zones", "thresholds"} - {"threshold", "ignore_zones", "redact_zones"}
+    names = {option.name for option in redaction_options(())}
+    options = {*names, "zones", "thresholds"} - {"threshold", "ignore_zones", "redact_zones"}
     assert set(blurred) == {*options, "path", "second_look", "counts", "regions"}
     assert blurred["targets"] == ["car", "person"]
     assert (blurred["style"], blurred["quality"]) == ("mosaic", "balanced")
@@ -163,25 +163,19 @@ def test_the_paths_of_a_result_are_names_in_the_store(
     assert results["processed_image_path"] == f"processed/{job_id[:2]}/{job_id}.jpg"
 
 
-def test_a_status_says_nothing_of_where_the_service_keeps_its_files(
+def test_a_record_that_names_files_of_another_job_is_none(
     client: httpx.Client, data_folder: DataFolder, small_jpeg: bytes
 ) -> None:
-    job_id = upload(client, small_jpeg)
-    ended(client, job_id)
+    """Who can write to the store must not be able to have it handed out what lies elsewhere."""
+    job_id, other = upload(client, small_jpeg), upload(client, small_jpeg)
+    for one in (job_id, other):
+        ended(client, one)
     path = data_folder.path / "store" / keys.record(job_id)
     record = json.loads(path.read_bytes())
-    told = client.get(f"/status/{job_id}").json()
-    # As the first versions wrote it.
-    for place, folder in (("original", "original"), ("processed", "processed")):
-        name = f"{folder}/{job_id[:2]}/{job_id}.jpg"
-        record["results"][f"{place}_image_path"] = (data_folder.path / "store" / name).as_uri()
-    path.write_text(json.dumps(record))
-
-    answer = client.get(f"/status/{job_id}")
-
-    assert answer.json() == told
-    assert str(data_folder.path) not in answer.text
-    assert "://" not in answer.text
+    for key in (keys.processed(other, Kind.JPEG), keys.original(other, Kind.JPEG), "../x.jpg"):
+        record["outputs"][0]["key"] = key
+        path.write_text(json.dumps(record))
+        assert client.get(f"/result/{job_id}").status_code in (404, 409)
 
 
 def test_the_stored_metadata_say_the_same_as_the_status(
@@ -191,9 +185,12 @@ def test_the_stored_metadata_say_the_same_as_the_status(
 
     record = record_of(status, data_folder.path / "store")
 
-    assert {name: record[name] for name in FIELDS} == status
+    shared = FIELDS - {"results"}
+    assert {name: record[name] for name in shared} == {name: status[name] for name in shared}
+    assert record["reports"] == status["results"]["reports"]
     assert record["filename"] == "bus.jpg"
-    assert record["file_size"] == len(bus)
+    assert record["input"]["size"] == len(bus)
+    assert record["version"] == 2
 
 
 def test_a_damaged_picture_fails_with_the_reason(client: httpx.Client, bus: bytes) -> None:

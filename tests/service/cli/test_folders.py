@@ -17,9 +17,8 @@ from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detector
 from blurline.redaction.styles import Style
 from blurline.stages.frame import Options
-from blurline.stages.pipeline import Pipeline
 from tests.commands import COMMAND, Cli, check_refused
-from tests.parts import WAITING, drawing, files_below, picture_file
+from tests.parts import drawing, files_below, picture_file, redacting
 from tests.telltales import exif_block, srgb
 
 FAST = ["--targets", "face", "--pipeline", "blur", "--quality", "fast"]
@@ -160,7 +159,7 @@ def test_options_and_networks_make_another_result(
 
 
 def test_the_recipe_is_pipeline_options_networks_and_quality() -> None:
-    pipeline, options = Pipeline("one", "", (), *WAITING), Options(("face",), Style.SOLID)
+    pipeline, options = redacting(name="one"), Options(("face",), Style.SOLID)
     detector = DETECTOR
     recipes = [
         recipe_of(pipeline, options, {"a": detector}, 90),

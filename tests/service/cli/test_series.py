@@ -26,9 +26,8 @@ from blurline.imaging.header import Limits
 from blurline.inference.detector import Detectors
 from blurline.redaction.styles import Style
 from blurline.stages.frame import Frame, Options
-from blurline.stages.pipeline import Pipeline
-from blurline.treatment.treatment import Treatment
-from tests.parts import PATIENCE, ROOT, WAITING, NothingToBlur, drawing, files_below, picture_file
+from blurline.treatment.redaction import RedactionTreatment
+from tests.parts import PATIENCE, ROOT, NothingToBlur, drawing, files_below, picture_file, redacting
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1_000_000)
 
@@ -69,9 +68,9 @@ def redacted(
 ) -> int:
     """Redact the pictures in this process; the exit status."""
     redactor = Redactor(
-        Pipeline("test", "Looks for nothing", (stage({}),), *WAITING),
+        redacting(stage({}), name="test"),
         Options((), Style.SOLID),
-        Treatment({}, LIMITS, quality=90, second_looks=0.0),
+        RedactionTreatment({}, LIMITS, quality=90, second_looks=0.0),
         recipe,
         **how,
     )

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 
 from blurline.api.errors import RequestError
 from blurline.api.idempotency import HEADER, REPLAYED, key_of
-from blurline.jobs.job import JobError, completed, failed
+from blurline.jobs.job import JobError, failed
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Records, open_records
 from blurline.storage.objects import open_store
@@ -27,6 +27,7 @@ from tests.parts import (
     ROOT,
     Start,
     ValkeyServer,
+    done,
     environment_of,
     eventually,
     files_below,
@@ -88,7 +89,7 @@ def end(records: Records, tmp_path: Path, job_id: str, *, well: bool) -> None:
     assert order is not None
     error = JobError("corrupt_image", "the picture's data is damaged")
     now = order.submitted_at
-    records.commit(completed(order, {}, now) if well else failed(order, error, now))
+    records.commit(done(order, now) if well else failed(order, error, now))
 
 
 def test_the_same_picture_is_one_job(

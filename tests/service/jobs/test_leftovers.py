@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -13,24 +13,23 @@ from redis import Redis
 
 from blurline.audit import AuditTrail
 from blurline.imaging.kind import Kind, OutputFormat
-from blurline.jobs.job import GIVEN_UP, JobError, JobSpec, completed, failed
+from blurline.jobs.job import GIVEN_UP, JobError, JobSpec, failed
 from blurline.jobs.leftovers import MONTH, Leftovers
 from blurline.jobs.records import Batch, Records
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import Submission
 from blurline.queue.queues import Queues
-from blurline.redaction.styles import Style
 from blurline.settings import load_settings
-from blurline.stages.frame import Options
 from blurline.storage import keys
 from blurline.storage.marks import MOST_BYTES
 from blurline.storage.objects import open_store
 from blurline.storage.signet import Signet
 from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault, open_vault
+from blurline.treatment.outputs import Role
 from blurline.worker.reconciler import SHARDS
 from blurline.worker.upkeep import REST_KEY, SHARD_KEY, Upkeep, open_leftovers, open_sweeper
-from tests.parts import S3Server, files_below, job_spec, needs_s3, settings_for
+from tests.parts import S3Server, done, files_below, job_spec, needs_s3, settings_for
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TEXT = "text/plain"
@@ -103,7 +102,7 @@ def test_what_a_worker_that_was_killed_left_of_a_deleted_job_goes(house: House) 
         house.accept(spec)
         house.treat(spec)
     kept = {name for name in house.names() if other.job_id in name}
-    house.records.commit(completed(other, {}, time.time()))
+    house.records.commit(done(other, time.time()))
     house.records.delete(dead.job_id, "key-alice")
     assert house.look() == 4
     assert house.names() == kept
@@ -130,7 +129,7 @@ def test_what_was_kept_for_a_caller_who_waited_goes_whatever_became_of_the_job(
         house.accept(spec)
     for spec in (treated, ended):
         house.treat(spec)
-    house.records.commit(completed(ended, {}, time.time()))
+    house.records.commit(done(ended, time.time()))
     house.store.delete(keys.original(lost.job_id, lost.kind))
     assert house.look() == 11
     assert house.names() == set()
@@ -143,7 +142,7 @@ def test_what_others_may_be_at_work_with_stays(folder: House) -> None:
         folder.accept(spec)
     for spec in (running, ended, queued):
         folder.treat(spec)
-    folder.records.commit(completed(ended, {}, time.time()))
+    folder.records.commit(done(ended, time.time()))
     folder.records.commit(failed(failing, GIVEN_UP, time.time()))
     folder.records.write_batch(str(uuid4()), Batch([ended.job_id]), 1.0)
     folder.queued.add(queued.job_id)
@@ -212,8 +211,8 @@ def test_results_of_tries_that_others_were_faster_than_go(house: House) -> None:
         house.treat(one)
         house.store.put(keys.processed(one.job_id, one.kind, "5107"), b"redacted", TEXT)
         house.store.put(keys.certificate(one.job_id, "5107"), b"signed", TEXT)
-    house.records.commit(completed(spec, {}, time.time(), slot="5107"))
-    house.records.commit(completed(slotless, {}, time.time()))
+    house.records.commit(done(spec, time.time(), slot="5107"))
+    house.records.commit(done(slotless, time.time()))
     assert house.look() == 5
     results = {name for name in house.names() if name.startswith(("processed", "certificate"))}
     assert results == {
@@ -229,15 +228,20 @@ def test_results_of_tries_that_others_were_faster_than_go(house: House) -> None:
 def test_a_result_stays_whatever_kind_it_has(
     folder: House, kind: Kind, output: OutputFormat
 ) -> None:
-    options = Options(("face",), Style.SOLID, output_format=output)
-    spec = job_spec(kind=kind, options=options)
+    spec, written = job_spec(kind=kind), output.of(kind)
     folder.accept(spec)
-    own = keys.processed(spec.job_id, spec.written, "5107")
-    folder.store.put(own, b"redacted", TEXT)
-    folder.store.put(keys.processed(spec.job_id, spec.written, "1234"), b"redacted", TEXT)
-    folder.records.commit(completed(spec, {}, time.time(), slot="5107"))
-    assert folder.look() == 1
-    assert own in folder.names()
+    own = keys.processed(spec.job_id, written, "5107")
+    mask = f"{keys.beside(spec.job_id, '5107')}/mask.png"
+    for name in (own, mask):
+        folder.store.put(name, b"made", TEXT)
+    folder.store.put(keys.processed(spec.job_id, written, "1234"), b"redacted", TEXT)
+    folder.store.put(f"{keys.beside(spec.job_id, '1234')}/mask.png", b"made", TEXT)
+    record = done(spec, time.time(), slot="5107")
+    picture = replace(record.primary, key=own)
+    outputs = (picture, replace(picture, key=mask, name="mask.png", role=Role.MASK))
+    folder.records.commit(replace(record, outputs=outputs))
+    assert folder.look() == 2
+    assert {own, mask} <= folder.names()
 
 
 # By the workers
@@ -273,8 +277,8 @@ def test_the_sweeper_removes_leftovers_without_any_time_to_keep_and_writes_origi
     queue.submit([queued])
     age(tmp_path / "store")
     upkeep()
-    assert store.get(spec.original) is None
-    assert store.get(queued.original) == b"picture", "the queue knows it"
+    assert store.get(spec.input.key) is None
+    assert store.get(queued.input.key) == b"picture", "the queue knows it"
     (line,) = AuditTrail(store).lines()
     assert (line["job_id"], line["event"], line["actor"]) == (
         spec.job_id,

@@ -4,9 +4,11 @@ import json
 import math
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from redis.exceptions import ResponseError
 from rq.job import Job
 
 from blurline.errors import QueueUnavailableError, SettingsError
-from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed, failed
+from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, failed
 from blurline.queue.connection import connect, reason
 from blurline.queue.jobqueue import RETRY_SECONDS, JobQueue, QueueCounts
 from blurline.queue.presence import ALIVE_SECONDS, Presence, WorkerReport
@@ -24,7 +26,7 @@ from blurline.queue.stats import Stats
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
-from tests.parts import ValkeyServer, image_worker, job_spec, runner, settings_for
+from tests.parts import ValkeyServer, done, image_worker, job_spec, runner, settings_for
 
 NOW = 1_800_000_000.0
 BROKEN = JobError("corrupt_image", "the picture's data is damaged")
@@ -51,15 +53,9 @@ def stats(redis: Redis) -> Stats:
     return Stats(redis)
 
 
-def done(at: float, latency: float = 1.0, **results: object) -> JobRecord:
+def ended(at: float, latency: float = 1.0, **others: Any) -> JobRecord:
     """The record of a job that was completed at that time."""
-    content = {
-        "processing_time": 0.5,
-        "blur_metadata": {"counts": {}},
-        "detection_metadata": None,
-        **results,
-    }
-    return completed(job_spec(submitted_at=at - latency), content, at)
+    return done(job_spec(submitted_at=at - latency), at, **{"seconds": 0.5, **others})
 
 
 def trivial(settings: Settings, picture: bytes | None) -> JobSpec:
@@ -68,7 +64,7 @@ def trivial(settings: Settings, picture: bytes | None) -> JobSpec:
     store = open_store(settings)
     open_vault(settings, store).put(spec.job_id, spec.kind, picture or b"", spec.to_order())
     if picture is None:
-        store.delete(spec.original)
+        store.delete(spec.input.key)
     return spec
 
 
@@ -202,7 +198,7 @@ CALLS: dict[str, Callable[[Redis, Settings], object]] = {
     "check": lambda redis, settings: Queues(redis, settings, {}).check(),
     "totals": lambda redis, settings: Stats(redis).totals(),
     "window": lambda redis, settings: Stats(redis).window(60),
-    "record": lambda redis, settings: Stats(redis).record(done(NOW)),
+    "record": lambda redis, settings: Stats(redis).record(ended(NOW)),
     "alive": lambda redis, settings: Presence(redis).alive(),
 }
 
@@ -245,9 +241,9 @@ def test_a_new_service_has_no_figures(stats: Stats) -> None:
 
 
 def test_ended_jobs_are_added_up(stats: Stats) -> None:
-    stats.record(done(NOW, processing_time=1.0))
-    stats.record(done(NOW, processing_time=2.0, blur_metadata={"counts": {"face": 2, "car": 0}}))
-    stats.record(done(NOW, processing_time=6.0, blur_metadata={"counts": {"face": 3, "car": 1}}))
+    stats.record(ended(NOW, seconds=1.0))
+    stats.record(ended(NOW, seconds=2.0, tally={"redacted:face": 2}))
+    stats.record(ended(NOW, seconds=6.0, tally={"redacted:face": 3, "redacted:car": 1}))
     stats.record(failed(job_spec(), BROKEN, NOW))
     totals = stats.totals()
     assert (totals.completed, totals.failed) == (3, 1)
@@ -260,7 +256,11 @@ def test_objects_are_counted_with_their_mean_confidence(stats: Stats) -> None:
     for scores in ((0.5, 0.7), (0.9,), ()):
         objects = [{"label": "dog", "confidence": score} for score in scores]
         objects.append({"label": "traffic light", "confidence": 0.25})
-        stats.record(done(NOW, detection_metadata={"count": len(objects), "objects": objects}))
+        tally: Counter[str] = Counter()
+        for found in objects:
+            tally[f"seen:{found['label']}"] += 1
+            tally[f"confidence:{found['label']}"] += found["confidence"]
+        stats.record(ended(NOW, tally=tally))
     seen = stats.totals().detections
     assert {label: found.count for label, found in seen.items()} == {"dog": 3, "traffic light": 3}
     assert seen["dog"].mean_confidence == pytest.approx(0.7)
@@ -283,7 +283,7 @@ def test_objects_are_counted_with_their_mean_confidence(stats: Stats) -> None:
 def test_a_window_holds_the_jobs_that_ended_in_it(
     stats: Stats, age: int, windows: set[int]
 ) -> None:
-    stats.record(done(NOW - age))
+    stats.record(ended(NOW - age))
     found = {seconds for seconds in (60, 300, 900) if stats.window(seconds, NOW).completed}
     assert found == windows
 
@@ -291,7 +291,7 @@ def test_a_window_holds_the_jobs_that_ended_in_it(
 def test_figures_of_a_window_are_forgotten_when_no_window_shows_them(
     stats: Stats, redis: Redis
 ) -> None:
-    stats.record(done(time.time()))
+    stats.record(ended(time.time()))
     buckets = [key for key in redis.scan_iter("blurline:stats:*") if key[-1:].isdigit()]
     assert [900 < redis.ttl(key) <= 1000 for key in buckets] == [True]
 
@@ -313,7 +313,7 @@ def test_percentiles_are_right_to_within_15_percent(
     stats: Stats, latencies: list[float], share: float
 ) -> None:
     for latency in latencies:
-        stats.record(done(NOW, latency))
+        stats.record(ended(NOW, latency))
     exact = sorted(latencies)[math.ceil(share * len(latencies)) - 1]
     assert stats.window(60, NOW).latency_percentile(share) == pytest.approx(exact, rel=0.15)
 

@@ -462,7 +462,7 @@ def test_the_end_of_a_job_that_failed_is_reported(redis_url: str, tmp_path: Path
     jobs, box = runner(settings), open_outbox(connect(redis_url), settings)
     spec = job_spec(pipeline="test", targets=(), callback_url="https://hook.example.org/")
     jobs._processor.originals.put(spec.job_id, spec.kind, b"", spec.to_order())
-    jobs._processor.store.delete(spec.original)
+    jobs._processor.store.delete(spec.input.key)
     with pytest.raises(Exception, match="original"):
         jobs.run(spec.job_id, retries_left=5, waited=0.0)
     ((event, _),) = box.take(9)

@@ -80,7 +80,7 @@ def test_a_done_job_is_not_run_again_when_its_end_was_not_heard_of(
     play.lose_a_worker(finish)
     record = play.record(spec)
     # Whoever runs it again has no picture to do so.
-    play.store.delete(spec.original)
+    play.store.delete(spec.input.key)
     play.miss_the_lost()
     play.next_try()
     play.work()
@@ -324,4 +324,4 @@ def test_a_record_whose_write_was_not_answered_is_the_jobs_end_all_the_same(
         play.work()
     assert play.state(spec) is JobStatus.COMPLETED
     assert play.totals().completed == 1
-    assert play.store.get(spec.original) is None
+    assert play.store.get(spec.input.key) is None

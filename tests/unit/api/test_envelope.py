@@ -12,11 +12,10 @@ import httpx
 import pytest
 
 from blurline.errors import SettingsError
-from blurline.jobs.job import completed
 from blurline.jobs.records import open_records
 from blurline.settings import load_settings
 from blurline.storage.objects import open_store
-from tests.parts import Start, job_spec, refusal
+from tests.parts import Start, done, job_spec, refusal
 
 PAGE = "https://photos.example.org"
 MARK = "planted-words"
@@ -36,7 +35,7 @@ def broken(idle_client: Start, tmp_path: Path) -> Callable[..., tuple[httpx.Clie
         client, spec = idle_client(**settings), job_spec()
         stored = load_settings(data_dir=tmp_path)
         records = open_records(stored, open_store(stored))
-        assert records.commit(completed(spec, {"processing_time": MARK}, 0.0))
+        assert records.commit(done(spec, 0.0))
         return client, f"/status/{spec.job_id}"
 
     return start

@@ -28,8 +28,11 @@ from blurline.certificate import keyfile
 from blurline.certificate.canonical import canonical, utc_text
 from blurline.certificate.certificate import (
     Certificate,
+    CertifiedFile,
     ModelUse,
+    RedactedPicture,
     Region,
+    TransformedPicture,
     issue,
     regions_of,
     verify,
@@ -54,6 +57,7 @@ from blurline.storage.masterkeys import load_master_keys
 from tests.parts import ROOT, drawing
 
 PICTURE = encode(drawing(16, 12), Kind.JPEG, 90)
+MASK = b"a mask"
 KEY = SigningKey(Ed25519PrivateKey.generate())
 
 
@@ -62,20 +66,29 @@ def certificate(key: SigningKey = KEY, **others: Any) -> Certificate:
     filled = Certificate(
         job_id="0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11",
         time="2026-03-01T12:00:00.000Z",
-        input_sha256=sha256(b"original"),
-        output_sha256=sha256(PICTURE),
-        models=(ModelUse("centerface", sha256(b"weights"), {"face": 0.3}, "bf16"),),
-        metadata_policy="strip",
-        quality=Quality.BALANCED,
-        style=Style.MOSAIC,
-        regions=(
-            Region("face", (1, 2, 8, 9), 0.8125),
-            Region("zone", (0, 0, 4, 4), 1.0, ((0.0, 0.0), (4.0, 0.0), (4.0, 3.5))),
+        inputs=(sha256(b"original"),),
+        outputs=(
+            CertifiedFile("picture.jpg", "primary", sha256(PICTURE)),
+            CertifiedFile("mask.png", "mask", sha256(MASK)),
         ),
-        path_taken="re-encoded",
-        second_look="passed",
+        pipeline="blur,upscale",
+        options={"targets": ["face"], "scale": 2},
+        networks=(ModelUse("centerface", sha256(b"weights"), {"face": 0.3}, "bf16"),),
+        claim=RedactedPicture(
+            metadata_policy="strip",
+            quality=Quality.BALANCED,
+            style=Style.MOSAIC,
+            regions=(
+                Region("face", (1, 2, 8, 9), 0.8125),
+                Region("zone", (0, 0, 4, 4), 1.0, ((0.0, 0.0), (4.0, 0.0), (4.0, 3.5))),
+            ),
+            path_taken="re-encoded",
+            second_look="passed",
+            afterwards=("upscale",),
+        ),
         blurline="0.1.0",
         key_id=key.key_id,
+        supersedes="7f2b7c1e-90f4-4f7c-8f68-5d1f0e8c5a20",
     )
     return replace(filled, **others)
 
@@ -95,14 +108,50 @@ def test_an_untouched_pair_is_valid_and_the_certificate_comes_back_whole() -> No
     assert (verdict.finding, verdict.certificate) == (Finding.VALID, certificate())
 
 
-def test_a_certificate_of_a_release_that_did_not_tell_the_arithmetic_is_valid() -> None:
-    content = json.loads(issue(certificate(), KEY))["certificate"]
-    for model in content["models"]:
-        del model["precision"]
-    verdict = verify(PICTURE, signed_file("certificate", content, KEY), KEY.public)
+def test_each_file_that_came_of_a_job_is_proved_and_no_other() -> None:
+    file = issue(certificate(), KEY)
+    assert verify(MASK, file, KEY.public).finding is Finding.VALID
+    assert verify(b"original", file, KEY.public).finding is Finding.ALTERED
+
+
+def test_a_transformed_picture_is_not_claimed_to_be_redacted() -> None:
+    made = certificate(claim=TransformedPicture(("upscale", "enhance")))
+    verdict = verify(PICTURE, issue(made, KEY), KEY.public)
+    assert (verdict.finding, verdict.certificate) == (Finding.VALID, made)
+
+
+EARLIER = {
+    "format": "blurline.certificate/1",
+    "job_id": "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11",
+    "time": "2026-03-01T12:00:00.000Z",
+    "input_sha256": sha256(b"original"),
+    "output_sha256": sha256(PICTURE),
+    "models": [
+        {"name": "centerface", "sha256": sha256(b"weights"), "thresholds": {"face": 0.3}},
+    ],
+    "metadata_policy": "minimal",
+    "quality": "balanced",
+    "style": "mosaic",
+    "regions": [{"target": "face", "box": [1, 2, 8, 9], "confidence": 0.8125, "polygon": None}],
+    "path_taken": "lossless",
+    "second_look": "passed",
+    "blurline": "0.1.0",
+    "key_id": KEY.key_id,
+}
+
+
+def test_a_certificate_of_the_release_before_is_still_proved() -> None:
+    """It knew one redacted picture; and the releases before it did not tell the arithmetic."""
+    file = signed_file("certificate", EARLIER, KEY)
+    verdict = verify(PICTURE, file, KEY.public)
     assert verdict.finding is Finding.VALID
-    assert verdict.certificate is not None
-    assert [model.precision for model in verdict.certificate.models] == [""]
+    found = verdict.certificate
+    assert found is not None
+    assert isinstance(found.claim, RedactedPicture)
+    assert found.inputs == (sha256(b"original"),)
+    assert [region.target for region in found.claim.regions] == ["face"]
+    assert [network.precision for network in found.networks] == [""]
+    assert verify(b"original", file, KEY.public).finding is Finding.ALTERED
 
 
 def test_any_flipped_bit_of_the_picture_is_noticed() -> None:

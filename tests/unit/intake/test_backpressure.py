@@ -8,12 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from blurline.jobs.job import completed
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.stats import Stats
-from tests.parts import Start, files_below, job_spec, refusal, upload
-
-RESULTS = {"blur_metadata": {"counts": {}}, "detection_metadata": None}
+from tests.parts import Start, done, files_below, job_spec, refusal, upload
 
 
 def works(redis_url: str, seconds_each: float, threads: int = 2, ago: float = 0.0) -> None:
@@ -22,8 +19,7 @@ def works(redis_url: str, seconds_each: float, threads: int = 2, ago: float = 0.
         models = ("centerface", "platenet", "yolo11n")
         report = WorkerReport("w1", threads, threads, models, 100.0, 10**8, time.time() + 60)
         Presence(redis).report(report)
-        done = {**RESULTS, "processing_time": seconds_each}
-        Stats(redis).record(completed(job_spec(), done, time.time() - ago))
+        Stats(redis).record(done(job_spec(), time.time() - ago, seconds=seconds_each))
 
 
 def send(client: httpx.Client, picture: bytes, path: str = "/upload") -> httpx.Response:

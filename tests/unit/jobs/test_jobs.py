@@ -11,14 +11,14 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from blurline.certificate.certificate import verify
+from blurline.certificate.certificate import Certificate, RedactedPicture, verify
 from blurline.certificate.signing import Finding, load_signing_key
-from blurline.errors import BlurlineError, StoreUnavailableError
+from blurline.errors import BlurlineError, OptionError, StoreUnavailableError
 from blurline.imaging.header import Header, Limits, read_header
 from blurline.imaging.kind import Kind
 from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detectors
-from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, completed, failed
+from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, Result, completed, failed
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Batch, Records, open_records
 from blurline.models.inference import inference
@@ -32,23 +32,23 @@ from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
 from blurline.stages.detect import Detect
 from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
-from blurline.stages.pipeline import Pipeline
+from blurline.stages.options import options_of, values_of
 from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.signet import Signet
 from blurline.storage.store import Store
 from blurline.storage.vault import ORIGINAL_FORMAT, Originals, OriginalsVault, open_vault
+from blurline.treatment.outputs import Role
+from blurline.treatment.redaction import Redacted
 from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook
-from blurline.treatment.treatment import Treated, Treatment
 from blurline.treatment.writing import WriteMethod
 from blurline.webhooks.outbox import Outbox
 from blurline.worker.runner import JobRunner
-from tests.parts import WAITING, NothingToBlur, files_below, job_spec
+from tests.parts import NothingToBlur, files_below, job_spec, redacting, treating
 
 LIMITS = Limits(50_000_000, 100_000_000)
-ONLY_LOOKS = Pipeline("only_looks", "Blurs nothing", (Detect("yolo11n"),), *WAITING)
-RESULTS = {"processing_time": 0.1, "blur_metadata": {"counts": {"face": 1}}}
+ONLY_LOOKS = redacting(Detect("yolo11n"), name="only_looks")
 FACES, VEHICLES = load_settings().face_model, load_settings().vehicle_model
 TRIANGLE = ((0.0, 0.0), (1.0, 0.0), (0.5, 0.5))
 BROKEN = JobError("corrupt_image", "the picture's data is damaged")
@@ -79,8 +79,24 @@ def processor(
     store: Store, vault: OriginalsVault, detectors: Detectors, tmp_path: Path
 ) -> Processor:
     known = {**pipelines(load_settings()), ONLY_LOOKS.name: ONLY_LOOKS}
-    treatment = Treatment(detectors, LIMITS, quality=90, second_looks=0.0)
-    return Processor(store, vault, known, treatment, load_signing_key(None, tmp_path))
+    treatment = treating(detectors, LIMITS)
+    return Processor(store, vault, known, treatment, LIMITS, load_signing_key(None, tmp_path))
+
+
+def done(job: JobSpec, now: float) -> JobRecord:
+    """A record with something in every field."""
+    key = keys.processed(job.job_id, job.kind.written)
+    picture = Result(key, "picture.jpg", Role.PRIMARY, "image/jpeg", 320, 240, 99, "ab" * 32)
+    mask = replace(picture, key=f"{key}/mask.png", name="mask.png", role=Role.MASK)
+    return completed(
+        job,
+        now,
+        outputs=(picture, mask),
+        reports={"blur": {"counts": {"face": 1}}},
+        tally={"redacted:face": 1.0},
+        seconds=0.1,
+        slot="5107",
+    )
 
 
 def written(folder: Path) -> list[Path]:
@@ -101,7 +117,7 @@ def test_every_option_comes_through_the_store_as_it_was(quality: Quality) -> Non
     zones = Zones(ignore=(TRIANGLE, TRIANGLE), redact=(TRIANGLE,))
     policies = MetadataPolicy.KEEP, OnFailure.OBSCURE
     options = Options(("face", "car"), Style.SOLID, quality, {"face": 0.25}, zones, *policies)
-    job = job_spec(options=options)
+    job = job_spec(options=values_of(options))
     assert JobSpec.from_order(job.to_order()) == job
 
 
@@ -109,14 +125,26 @@ def test_every_option_comes_through_the_store_as_it_was(quality: Quality) -> Non
     "wrong",
     [
         {"options": None},
-        {"options": {"targets": ["face"], "style": "planted-words"}},
-        {"kind": "planted-words"},
-        {"file_size": "planted-words"},
+        {"input": {"key": "planted-words"}},
+        {"input": "planted-words"},
+        {"submitted_at": "planted-words"},
+        {"version": "planted-words"},
     ],
 )
 def test_an_order_that_is_no_job_is_refused_without_quoting_it(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="no job") as caught:
         JobSpec.from_order(json.dumps({**json.loads(job_spec().to_order()), **wrong}).encode())
+    assert "planted-words" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_options_that_are_none_are_refused_without_quoting_them(
+    vault: OriginalsVault, processor: Processor, small_jpeg: bytes
+) -> None:
+    job = job_spec()
+    job = replace(job, options={**job.options, "style": "planted-words"})
+    vault.put(job.job_id, job.kind, small_jpeg)
+    with pytest.raises(OptionError) as caught:
+        processor.process(job)
     assert "planted-words" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -130,7 +158,7 @@ def test_what_was_blurred_is_told_with_its_options_and_zones() -> None:
     )
     frame = Frame(np.zeros((240, 320, 3), np.uint8), redactions)
     header = Header(Kind.JPEG, 320, 240, 1)
-    treated = Treated(b"", header, frame, WriteMethod.LOSSLESS, SecondLook.PASSED, {})
+    treated = Redacted(b"", header, frame, WriteMethod.LOSSLESS, SecondLook.PASSED, {})
     assert json.loads(json.dumps(blur_metadata(treated, options))) == {
         "targets": ["face", "car"],
         "style": "solid",
@@ -158,19 +186,17 @@ def test_what_was_blurred_is_told_with_its_options_and_zones() -> None:
     }
 
 
-def test_a_job_of_before_pictures_came_back_upright_is_still_read() -> None:
-    spec = job_spec()
-    order = json.loads(spec.to_order())
-    assert order["options"].pop("upright") is False
-    assert JobSpec.from_order(json.dumps(order).encode()) == spec
-    asked = replace(spec, options=replace(spec.options, upright=True))
-    assert JobSpec.from_order(asked.to_order()) == asked
+def test_that_a_picture_comes_back_upright_is_told_only_where_that_is_asked_for() -> None:
+    options = Options(("face",), Style.SOLID)
+    assert "upright" not in values_of(options)
+    upright = replace(options, upright=True)
+    assert options_of(json.loads(json.dumps(values_of(upright)))) == upright
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_record_is_read_as_it_was_written(kind: Kind) -> None:
     job = job_spec(kind=kind)
-    for record in (completed(job, RESULTS, 1_700_000_001.5), failed(job, BROKEN, 1_700_000_001.5)):
+    for record in (done(job, 1_700_000_001.5), failed(job, BROKEN, 1_700_000_001.5)):
         assert JobRecord.from_json(record.to_json()) == record
 
 
@@ -185,7 +211,7 @@ def test_the_first_end_of_a_job_is_its_only_one(
 ) -> None:
     job = job_spec()
     ends = [
-        completed(job, RESULTS, now) if status is JobStatus.COMPLETED else failed(job, BROKEN, now)
+        done(job, now) if status is JobStatus.COMPLETED else failed(job, BROKEN, now)
         for status, now in ((first, 1.0), (second, 2.0))
     ]
     assert [records.commit(end) for end in ends] == [True, False]
@@ -197,7 +223,7 @@ def test_of_many_that_end_a_job_at_once_one_wins(records: Records) -> None:
     for _ in range(10):
         job, barrier = job_spec(), Barrier(workers)
         ends = [
-            completed(job, RESULTS, now) if now % 2 else failed(job, BROKEN, now)
+            done(job, now) if now % 2 else failed(job, BROKEN, now)
             for now in map(float, range(workers))
         ]
 
@@ -227,10 +253,9 @@ def test_a_processed_picture_is_stored_before_its_record(
     vault.put(job.job_id, job.kind, zidane)
     record = processor.process(job).record
     assert record.status is JobStatus.COMPLETED
-    assert record.results is not None
     key = keys.processed(job.job_id, job.kind)
-    assert record.results["processed_image_path"] == key
-    assert record.results["original_image_path"] == job.original
+    assert [output.key for output in record.outputs] == [key]
+    assert record.input == job.input
     picture = store.get(key)
     assert picture is not None
     header = read_header(picture, LIMITS)
@@ -289,7 +314,7 @@ def test_a_target_is_never_left_out_because_its_network_is_missing(
     vault.put(job.job_id, job.kind, zidane)
     without = {name: detector for name, detector in detectors.items() if name != missing}
     with pytest.raises(BlurlineError) as caught:
-        replace(processor, treatment=replace(processor.treatment, detectors=without)).process(job)
+        replace(processor, treatment=treating(without, LIMITS)).process(job)
     assert caught.value.code == "model_missing"
     assert written(tmp_path) == []
 
@@ -306,7 +331,7 @@ def test_a_store_that_goes_away_meanwhile_is_worth_another_try(
 
     job = job_spec(pipeline="leaving", targets=())
     vault.put(job.job_id, job.kind, small_jpeg)
-    leaving = {"leaving": Pipeline("leaving", "", (Leaving({}),), *WAITING)}
+    leaving = {"leaving": redacting(Leaving({}), name="leaving")}
     with pytest.raises(StoreUnavailableError):
         replace(processor, pipelines=leaving).process(job)
 
@@ -333,31 +358,37 @@ def test_the_certificate_proves_the_stored_picture_and_names_what_it_came_from(
     certificate = verdict.certificate
     assert certificate is not None
     assert certificate.job_id == job.job_id
-    assert certificate.input_sha256 == sha256(zidane)
-    assert {model.name: model.sha256 for model in certificate.models} == {
+    assert certificate.inputs == (sha256(zidane),)
+    assert [output.sha256 for output in certificate.outputs] == [sha256(picture)]
+    assert {model.name: model.sha256 for model in certificate.networks} == {
         name: detectors[name].sha256 for name in (FACES, VEHICLES)
     }
-    assert all(len(model.sha256) == 64 for model in certificate.models)
-    assert sum(region.target == "face" for region in certificate.regions) >= 2
+    assert all(len(model.sha256) == 64 for model in certificate.networks)
+    assert sum(region.target == "face" for region in redacted(certificate).regions) >= 2
 
 
 def test_the_certificate_of_an_obscured_picture_names_no_network_that_was_missing(
     store: Store, vault: OriginalsVault, processor: Processor, zidane: bytes, tmp_path: Path
 ) -> None:
     options = Options(("face", "license_plate"), Style.MOSAIC, on_failure=OnFailure.OBSCURE)
-    job = job_spec(options=options)
+    job = job_spec(options=values_of(options))
     vault.put(job.job_id, job.kind, zidane)
     record = processor.process(job).record
-    assert record.results is not None
-    assert record.results["blur_metadata"]["counts"] == {"face": 0, "license_plate": 0, "frame": 1}
+    assert record.reports["blur"]["counts"] == {"face": 0, "license_plate": 0, "frame": 1}
     picture = store.get(keys.processed(job.job_id, job.kind))
     file = store.get(keys.certificate(job.job_id))
     assert picture is not None
     assert file is not None
     verdict = verify(picture, file, load_signing_key(None, tmp_path).public)
     assert verdict.certificate is not None
-    assert [model.name for model in verdict.certificate.models] == [FACES]
-    assert [region.target for region in verdict.certificate.regions] == ["frame"]
+    assert [model.name for model in verdict.certificate.networks] == [FACES]
+    assert [region.target for region in redacted(verdict.certificate).regions] == ["frame"]
+
+
+def redacted(certificate: Certificate) -> RedactedPicture:
+    """The claim of a certificate, which has to be that something was redacted."""
+    assert isinstance(certificate.claim, RedactedPicture)
+    return certificate.claim
 
 
 def run(processor: Processor, records: Records, spec: JobSpec, redis_url: str) -> None:
@@ -387,14 +418,14 @@ def test_an_original_is_encrypted_and_vanishes_with_its_job_if_wanted(
     vault = replace(open_vault(load_settings(data_dir=tmp_path), store), policy=policy)
     job = job_spec(targets=())
     sent = small_jpeg if good else small_jpeg[:200]
-    job = replace(job, pipeline="test", options=Options((), Style.MOSAIC))
+    job = replace(job, pipeline="test", options=values_of(Options((), Style.MOSAIC)))
     vault.put(job.job_id, job.kind, sent, job.to_order())
-    stored = store.get(job.original)
+    stored = store.get(job.input.key)
     assert stored is not None
     assert stored.startswith(sent if policy is Originals.KEEP else ORIGINAL_FORMAT)
     assert (sent[:100] in stored) == (policy is Originals.KEEP)
 
-    known = {"test": Pipeline("test", "Looks for nothing", (NothingToBlur({}),), *WAITING)}
+    known = {"test": redacting(NothingToBlur({}), name="test")}
     processor = replace(processor, originals=vault, pipelines=known)
     if good:
         run(processor, records, job, redis_url)
@@ -429,9 +460,9 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_no_picture_and_no_certificat
             vault.forget(job.job_id, job.kind)
             return super().run(frame, options, detectors)
 
-    job = job_spec(pipeline="deleting", options=Options((), Style.MOSAIC))
+    job = job_spec(pipeline="deleting", options=values_of(Options((), Style.MOSAIC)))
     vault.put(job.job_id, job.kind, small_jpeg, job.to_order())
-    known = {"deleting": Pipeline("deleting", "", (Deleting({}),), *WAITING)}
+    known = {"deleting": redacting(Deleting({}), name="deleting")}
     run(replace(processor, pipelines=known), records, job, redis_url)
     assert records.is_deleted(job.job_id)
     assert records.find(job.job_id) is None

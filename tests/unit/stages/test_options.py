@@ -1,7 +1,6 @@
 """From a caller's words to checked options."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,40 +12,32 @@ from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import Settings, load_settings
+from blurline.stages.defaults import default_chain
 from blurline.stages.frame import OnFailure, Options, Quality
 from blurline.stages.options import (
-    LONGEST_TEXT,
     LONGEST_ZONES,
     MOST_COMMAS,
     MOST_LISTS,
     MOST_POINTS,
     MOST_POLYGONS,
     MOST_WORDS,
-    NAMES,
-    OptionText,
-    default_pipeline,
-    default_text,
-    options_of,
     parse_targets,
     parse_thresholds,
     parse_zones,
+    read_options,
+    redaction_options,
 )
+from blurline.stages.optiontable import LONGEST_TEXT
 from tests.parts import ROOT
 
 KNOWN = ("face", "license_plate", "car")
-DEFAULTS = OptionText(
-    "face,license_plate",
-    "mosaic",
-    "balanced",
-    metadata="minimal",
-    on_failure="fail",
-    output_format="same",
-)
+DEFAULTS: dict[str, str] = {}
+NAMES = tuple(option.name for option in redaction_options(KNOWN))
 TRIANGLE = [[0, 0], [1, 0], [0.5, 0.25]]
 
 
-def chosen(defaults: OptionText = DEFAULTS, **said: str) -> Options:
-    return options_of(OptionText(**said), defaults, KNOWN)
+def chosen(defaults: dict[str, str] = DEFAULTS, **said: str) -> Options:
+    return read_options(KNOWN, said, defaults)
 
 
 def complaint(**said: str) -> str:
@@ -167,12 +158,12 @@ def test_a_threshold_is_a_number_from_one_hundredth_to_one(text: str) -> None:
 def test_usual_thresholds_hold_for_targets_that_the_caller_gives_none(
     usual: str, said: dict[str, str], thresholds: dict[str, float]
 ) -> None:
-    defaults = replace(DEFAULTS, threshold=usual)
+    defaults = {"threshold": usual}
     assert chosen(defaults, **said).thresholds == thresholds
 
 
 def test_zones_of_the_caller_take_the_place_of_the_usual_ones() -> None:
-    usual = replace(DEFAULTS, ignore_zones=json.dumps([TRIANGLE]))
+    usual = {"ignore_zones": json.dumps([TRIANGLE])}
     assert len(chosen(usual).zones.ignore) == 1
     assert len(chosen(usual, ignore_zones=json.dumps([TRIANGLE] * 2)).zones.ignore) == 2
     assert chosen(usual, ignore_zones="[]").zones.ignore == ()
@@ -230,7 +221,7 @@ def test_the_settings_go_through_the_same_bounds() -> None:
     for name in ("default_threshold", "default_ignore_zones", "default_targets"):
         settings = load_settings(**{name: "0.3," * 50_000})
         with pytest.raises(SettingsError, match=name.removeprefix("default_")):
-            default_text(settings, KNOWN)
+            default_chain(settings, pipelines(settings))
 
 
 def test_as_many_zones_as_allowed_are_taken() -> None:
@@ -250,13 +241,13 @@ def test_as_many_zones_as_allowed_are_taken() -> None:
 )
 def test_settings_that_can_not_be_used_are_named(settings: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        default_text(load_settings(**settings), KNOWN)
+        default_chain(load_settings(**settings), pipelines(load_settings()))
     assert f"DEFAULT_*: {named}" in caught.value.message
 
 
 def test_a_default_pipeline_that_does_not_exist_is_named() -> None:
     with pytest.raises(SettingsError, match="DEFAULT_PIPELINE must be one of blur_detect, blur"):
-        default_pipeline(load_settings(default_pipeline="none"), pipelines(load_settings()))
+        default_chain(load_settings(default_pipeline="none"), pipelines(load_settings()))
 
 
 def test_every_option_has_a_setting_of_its_name() -> None:

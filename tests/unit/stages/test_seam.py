@@ -23,7 +23,7 @@ from blurline.stages.frame import Frame, Options, Quality
 from blurline.stages.pipeline import Level, Target
 from blurline.stages.seam import SHARE, across_seam
 from blurline.treatment.opening import open_frame
-from blurline.treatment.treatment import Treated, Treatment
+from blurline.treatment.redaction import Redacted, RedactionTreatment
 from tests.jpegs import LIMITS, decoded
 
 SETTINGS = load_settings()
@@ -99,9 +99,11 @@ def panorama(zidane: bytes, sphere: tuple[tuple[str, str], ...]) -> bytes:
         return file.getvalue()
 
 
-def treated(data: bytes) -> Treated:
+def treated(data: bytes) -> Redacted:
     detectors = load_detectors([SETTINGS.face_model], inference(SETTINGS))
-    return Treatment(detectors, LIMITS, quality=90, second_looks=1.0).treat(data, BLUR, FACES)
+    return RedactionTreatment(detectors, LIMITS, quality=90, second_looks=1.0).redact(
+        data, BLUR, FACES
+    )
 
 
 def test_a_face_across_the_seam_is_redacted_on_both_sides(zidane: bytes) -> None:

@@ -22,11 +22,13 @@ from blurline.redaction.styles import Style
 from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
 from blurline.stages.blur import Blur
+from blurline.stages.defaults import default_chain, default_texts
 from blurline.stages.detect import Detect
 from blurline.stages.frame import Frame, Options, Quality
-from blurline.stages.options import OptionText, default_pipeline, default_text, options_of
+from blurline.stages.options import read_options, values_of
 from blurline.stages.pipeline import Level, Pipeline, Target
-from tests.parts import WAITING
+from blurline.treatment.redaction import run_stages
+from tests.parts import redacting
 
 SIDE = 320
 LABELS = ("face", "car", "person")
@@ -378,12 +380,14 @@ def test_objects_below_the_threshold_are_not_listed() -> None:
 # Pipelines
 
 
-BLUR_DETECT = Pipeline("both", "Blur, then detect", (ONE_NET, Detect("coco")), *WAITING)
+BLUR_DETECT = redacting(ONE_NET, Detect("coco"), name="both")
 
 
 def test_the_detection_stage_sees_the_blurred_picture() -> None:
     coco = Eye((CAR,))
-    frame, seconds = BLUR_DETECT.run(Frame(picture()), solid("car"), {"coco": detector(coco)})
+    frame, seconds = run_stages(
+        BLUR_DETECT, Frame(picture()), solid("car"), {"coco": detector(coco)}
+    )
     assert list(seconds) == ["blur", "detect"]
     assert [bool(black(shown).any()) for shown in coco.shown] == [False, True]
     assert (coco.shown[1] == frame.pixels).all()
@@ -393,32 +397,37 @@ def test_the_detection_stage_sees_the_blurred_picture() -> None:
 
 @pytest.mark.parametrize("gone", ["faces", "coco", "objects"])
 def test_a_missing_network_is_refused_before_any_stage_runs(gone: str) -> None:
-    pipeline = Pipeline("both", "Blur, then detect", (TWO_NETS, Detect("objects")), *WAITING)
+    pipeline = redacting(TWO_NETS, Detect("objects"), name="both")
     eyes = {name: Eye((FACE, CAR)) for name in ("faces", "coco", "objects") if name != gone}
     frame = Frame(picture())
     with pytest.raises(ModelMissingError):
-        pipeline.run(
-            frame, solid("face", "car"), {name: detector(eye) for name, eye in eyes.items()}
+        run_stages(
+            pipeline,
+            frame,
+            solid("face", "car"),
+            {name: detector(eye) for name, eye in eyes.items()},
         )
     assert (frame.pixels == picture()).all()
     assert not any(eye.shown for eye in eyes.values())
 
 
 def test_a_network_that_is_not_needed_may_be_missing() -> None:
-    pipeline = Pipeline("both", "Blur, then detect", (TWO_NETS, Detect("coco")), *WAITING)
-    assert pipeline.needed_models(solid("car")) == {"coco"}
-    frame, _ = pipeline.run(Frame(picture()), solid("car"), {"coco": detector(Eye((CAR,)))})
+    pipeline = redacting(TWO_NETS, Detect("coco"), name="both")
+    assert pipeline.models(values_of(solid("car"))) == {"coco"}
+    frame, _ = run_stages(pipeline, Frame(picture()), solid("car"), {"coco": detector(Eye((CAR,)))})
     assert frame.redactions
 
 
 def test_a_network_that_fails_lets_no_frame_out() -> None:
     with pytest.raises(RuntimeError, match="the network failed"):
-        BLUR_DETECT.run(Frame(picture()), solid("car"), {"coco": detector(BrokenEye())})
+        run_stages(BLUR_DETECT, Frame(picture()), solid("car"), {"coco": detector(BrokenEye())})
 
 
 def test_a_job_without_a_target_lets_no_frame_out() -> None:
     with pytest.raises(OptionError, match="no target"):
-        BLUR_DETECT.run(Frame(picture()), Options((), Style.SOLID), {"coco": detector(Eye())})
+        run_stages(
+            BLUR_DETECT, Frame(picture()), Options((), Style.SOLID), {"coco": detector(Eye())}
+        )
 
 
 # The page that names every pipeline
@@ -438,17 +447,17 @@ def test_the_pipelines_and_their_stages_are_these(known: dict[str, Pipeline]) ->
 
 def test_the_default_pipeline_and_options_exist(known: dict[str, Pipeline]) -> None:
     settings = load_settings()
-    targets = default_pipeline(settings, known).targets
-    options = options_of(OptionText(), default_text(settings, targets), targets)
+    targets = default_chain(settings, known).targets
+    options = read_options(targets, {}, default_texts(settings))
     assert options == Options(("face", "license_plate"), Style.MOSAIC)
 
 
 def test_no_pipeline_lets_a_frame_out_without_having_looked(known: dict[str, Pipeline]) -> None:
     for pipeline in known.values():
-        eyes = {model: Eye() for model in pipeline.models}
+        eyes = {model: Eye() for model in pipeline.networks}
         detectors = {model: detector(eye, model) for model, eye in eyes.items()}
         for name, target in pipeline.targets.items():
-            frame, _ = pipeline.run(Frame(picture()), solid(name), detectors)
+            frame, _ = run_stages(pipeline, Frame(picture()), solid(name), detectors)
             assert frame.redactions == ()
             assert eyes[target.model].shown
             eyes[target.model].shown.clear()
@@ -484,4 +493,4 @@ def test_the_settings_choose_the_networks() -> None:
     assert both.targets["face"].model == "centerface"
     assert both.targets["car"].model == both.targets["person"].model == "vehicles.onnx"
     assert both.targets["license_plate"].model == "plates.onnx"
-    assert both.models == {"centerface", "plates.onnx", "vehicles.onnx", "objects.pt"}
+    assert both.networks == {"centerface", "plates.onnx", "vehicles.onnx", "objects.pt"}

@@ -27,12 +27,12 @@ from blurline.stages.detect import Detect
 from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline, Stage
 from blurline.treatment.opening import open_frame
+from blurline.treatment.redaction import Redacted, RedactionTreatment
 from blurline.treatment.second_look import SecondLook
-from blurline.treatment.treatment import Treated, Treatment
 from blurline.treatment.writing import WriteMethod, write
 from tests.arithmetic import ARITHMETICS, computing_in
 from tests.jpegs import LIMITS, by_pillow, by_simplejpeg, codec, coefficients, decoded, scan_by_scan
-from tests.parts import WAITING, NothingToBlur, picture_file
+from tests.parts import NothingToBlur, picture_file, redacting
 from tests.sure import assert_sure_ones_agree
 
 SETTINGS = load_settings()
@@ -62,12 +62,14 @@ def large(zidane: bytes) -> bytes:
 
 def treat(
     data: bytes, pipeline: Pipeline, detectors: Detectors, options: Options = FACES
-) -> Treated:
-    return Treatment(detectors, LIMITS, quality=90, second_looks=1.0).treat(data, pipeline, options)
+) -> Redacted:
+    return RedactionTreatment(detectors, LIMITS, quality=90, second_looks=1.0).redact(
+        data, pipeline, options
+    )
 
 
 def with_stage(*stages: Stage) -> Pipeline:
-    return Pipeline("test", "", stages, *WAITING)
+    return redacting(*stages)
 
 
 def reduction(data: bytes, pipeline: Pipeline, detectors: Detectors, options: Options) -> int:

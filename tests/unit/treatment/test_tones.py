@@ -16,8 +16,8 @@ from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import MOSAIC_CELLS, Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options, Quality
+from blurline.treatment.redaction import Redacted, RedactionTreatment
 from blurline.treatment.second_look import SecondLook
-from blurline.treatment.treatment import Treated, Treatment
 from blurline.treatment.writing import WriteMethod
 from tests.jpegs import decoded
 from tests.sure import sure
@@ -38,9 +38,9 @@ def photo(zidane: bytes) -> Pixels:
     return np.asarray(cv2.resize(decoded(zidane), (640, 360), interpolation=cv2.INTER_AREA))
 
 
-def treated(data: bytes, detectors: Detectors, options: Options = FACE) -> Treated:
-    treatment = Treatment(detectors, Limits(10**8, 10**8), quality=90, second_looks=1.0)
-    return treatment.treat(data, pipelines(SETTINGS)["blur"], options)
+def treated(data: bytes, detectors: Detectors, options: Options = FACE) -> Redacted:
+    treatment = RedactionTreatment(detectors, Limits(10**8, 10**8), quality=90, second_looks=1.0)
+    return treatment.redact(data, pipelines(SETTINGS)["blur"], options)
 
 
 def file_of(samples: np.ndarray, ending: str, *options: int) -> bytes:

@@ -26,14 +26,14 @@ from blurline.redaction.zones import Zones
 from blurline.settings import load_settings
 from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
-from blurline.stages.pipeline import Pipeline, Stage
+from blurline.stages.pipeline import Stage
 from blurline.stages.regions import Found, apply
+from blurline.treatment.redaction import WHOLE, Redacted, RedactionTreatment
 from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook, shows_redactions
-from blurline.treatment.treatment import WHOLE, Treated, Treatment
 from blurline.treatment.writing import WriteMethod
 from tests.jpegs import codec, coefficients, decoded, scene
-from tests.parts import WAITING, NothingToBlur, drawing, picture_file
+from tests.parts import NothingToBlur, drawing, picture_file, redacting
 
 LIMITS = Limits(50_000_000, 100_000_000)
 FACES = load_settings().face_model
@@ -57,10 +57,10 @@ def treat(
     detectors: Detectors | None = None,
     options: Options = NO_TARGET,
     second_looks: float = 1.0,
-) -> Treated:
+) -> Redacted:
     """The picture after the stages, with a second look."""
-    treatment = Treatment(detectors or {}, LIMITS, quality=90, second_looks=second_looks)
-    return treatment.treat(data, Pipeline("test", "", stages, *WAITING), options)
+    treatment = RedactionTreatment(detectors or {}, LIMITS, quality=90, second_looks=second_looks)
+    return treatment.redact(data, redacting(*stages), options)
 
 
 def seeing(boxes: Iterable[tuple[float, float, float, float]]) -> Blur:
@@ -469,10 +469,10 @@ def test_a_zone_is_redacted_and_stands_the_second_look(zidane: bytes, detectors:
 def test_a_result_may_have_more_bytes_than_an_upload_may_have() -> None:
     image = Image.fromarray(scene(320, 240)).quantize(256)
     data = picture_file(image, "PNG", optimize=True)
-    treatment = Treatment({}, Limits(len(data), 10**6), quality=90, second_looks=1.0)
-    pipeline = Pipeline("test", "Redacts a corner", (seeing([(10.0, 10.0, 60.0, 60.0)]),), *WAITING)
+    treatment = RedactionTreatment({}, Limits(len(data), 10**6), quality=90, second_looks=1.0)
+    pipeline = redacting(seeing([(10.0, 10.0, 60.0, 60.0)]), name="test")
 
-    treated = treatment.treat(data, pipeline, NO_TARGET)
+    treated = treatment.redact(data, pipeline, NO_TARGET)
 
     assert len(treated.picture) > len(data)
     assert treated.second_look is SecondLook.PASSED

@@ -1,8 +1,9 @@
-"""The whole treatment of one picture, by the worker and by the command line alike."""
+"""The treatment that redacts: what is asked for is made unreadable, or nothing is published."""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from secrets import SystemRandom
 from time import perf_counter
 
@@ -15,10 +16,15 @@ from blurline.inference.detector import Detectors
 from blurline.redaction.styles import Style
 from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, OnFailure, Options, Redaction
-from blurline.stages.pipeline import Pipeline
+from blurline.stages.options import options_of, values_of
+from blurline.stages.optiontable import Values
+from blurline.stages.pipeline import Pipeline, Redacting
 from blurline.stages.regions import apply
 from blurline.treatment.opening import open_frame, whole_frame
+from blurline.treatment.outputs import Context, Output, Role, Source, Stopwatch, Treated
+from blurline.treatment.report import count, reports_of, tally_of
 from blurline.treatment.second_look import SecondLook, shows_redactions, uncovered
+from blurline.treatment.statement import claim_of, networks_of
 from blurline.treatment.writing import WriteMethod, write
 
 WHOLE = "frame"
@@ -30,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Treated:
+class Redacted:
     """A redacted picture that may be published.
 
     Attributes:
@@ -51,7 +57,7 @@ class Treated:
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
+class RedactionTreatment:
     """Decode, stages, write, and look again. One serves all threads of a process.
 
     Attributes:
@@ -65,9 +71,43 @@ class Treatment:
     second_looks: float
 
     def treat(
-        self, data: bytes, pipeline: Pipeline, options: Options, *, whole: bool = False
+        self, source: Source, pipeline: Pipeline, values: Values, context: Context
     ) -> Treated:
+        """See `Treatment.treat`; raises what `redact` does."""
+        options = options_of(values)
+        redacted = self.redact(source.data, pipeline, options, header=source.header)
+        written = options.output_format.of(source.header.kind)
+        width, height = redacted.frame.size
+        picture = Output(
+            f"picture.{written.extension}",
+            Role.PRIMARY,
+            written.content_type,
+            redacted.picture,
+            width,
+            height,
+        )
+        return Treated(
+            (picture,),
+            reports_of(redacted, options),
+            claim_of(redacted, options),
+            networks_of(pipeline, options, self.detectors),
+            tally_of(redacted.frame),
+            redacted.seconds,
+            partial(count, redacted),
+        )
+
+    def redact(
+        self,
+        data: bytes,
+        pipeline: Pipeline,
+        options: Options,
+        *,
+        header: Header | None = None,
+        whole: bool = False,
+    ) -> Redacted:
         """The redacted picture; if `whole`, with all its pixels in the frame.
+
+        `header` is what `read_header` says of it, if it was read already.
 
         Whatever fails once the pixels are there, no pixel gets out: the error is passed on, or the
         whole frame is redacted if the caller chose so.
@@ -79,7 +119,7 @@ class Treatment:
             BlurlineError: `not_redacted`, the pipeline would have let the picture through as it is.
         """
         watch = Stopwatch()
-        header = read_header(data, self.limits)
+        header = header or read_header(data, self.limits)
         frame = (
             whole_frame(data, header)
             if whole
@@ -102,8 +142,8 @@ class Treatment:
         pipeline: Pipeline,
         options: Options,
         watch: "Stopwatch",
-    ) -> Treated:
-        frame, seconds = pipeline.run(frame, options, self.detectors)
+    ) -> Redacted:
+        frame, seconds = run_stages(pipeline, frame, options, self.detectors)
         watch.skip(seconds)
         if frame.redactions is None:
             raise BlurlineError("no stage of the pipeline blurs", code="not_redacted")
@@ -127,7 +167,7 @@ class Treatment:
     def _look(
         self,
         original: bytes,
-        treated: Treated,
+        treated: Redacted,
         blurs: list[Blur],
         options: Options,
         *,
@@ -164,7 +204,7 @@ class Treatment:
 
     def _obscured(
         self, data: bytes, header: Header, frame: Frame, options: Options, watch: "Stopwatch"
-    ) -> Treated:
+    ) -> Redacted:
         """The picture with every pixel redacted."""
         whole = Redaction(WHOLE, 1.0, (0, 0, *frame.size))
         apply(whole, frame, Style.SOLID)
@@ -178,10 +218,10 @@ class Treatment:
         frame: Frame,
         options: Options,
         watch: "Stopwatch",
-    ) -> Treated:
+    ) -> Redacted:
         written = write(data, header, frame, options, self.quality)
         watch.lap("encode")
-        return Treated(
+        return Redacted(
             written.picture,
             header,
             written.frame,
@@ -191,26 +231,20 @@ class Treatment:
         )
 
 
-class Stopwatch:
-    """Wall-clock seconds of named laps, which are spans too; laps of the same name add up."""
+def run_stages(
+    pipeline: Pipeline, frame: Frame, options: Options, detectors: Detectors
+) -> tuple[Frame, dict[str, float]]:
+    """The frame after all stages, and the wall-clock seconds that each stage took.
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._started = self._last = perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End a lap that began where the last one ended."""
-        now = perf_counter()
-        seconds, self._last = now - self._last, now
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-        tracing.lap(name, seconds)
-
-    def skip(self, laps: Mapping[str, float]) -> None:
-        """Take over laps that were timed elsewhere; the next one begins now."""
-        self.seconds.update(laps)
-        self._last = perf_counter()
-
-    @property
-    def total(self) -> float:
-        """Seconds since the start."""
-        return perf_counter() - self._started
+    Raises:
+        ModelMissingError: before the first stage, when a network is missing.
+    """
+    pipeline.check_models(values_of(options), detectors)
+    seconds = {}
+    for stage in pipeline.stages:
+        assert isinstance(stage, Redacting)  # noqa: S101 - a mistake of ours, not a caller's
+        started = perf_counter()
+        frame = stage.run(frame, options, detectors)
+        seconds[stage.name] = perf_counter() - started
+        tracing.lap(stage.name, seconds[stage.name])
+    return frame, seconds
