@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from blurline.inference.detector import Detectors
 from blurline.inference.engine import Arithmetic
-from blurline.inference.openvino import OpenVinoEngine
+from blurline.inference.openvino import CORE, OpenVinoEngine
 from blurline.models.catalogue import find
 from blurline.models.load import Inference, load_detectors
 from blurline.settings import load_settings
@@ -28,7 +28,7 @@ HEAVY = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 
 def cpu_arithmetic() -> Arithmetic:
     """In what networks compute on this CPU as the settings of the tests want it."""
-    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     wants_all_bits = load_settings().inference_precision == "f32"
     return "f32" if wants_all_bits or "BF16" not in capabilities else "bf16"
 
@@ -45,7 +45,7 @@ def computing_in(arithmetic: Arithmetic, names: list[str], folder: Path) -> Dete
 def _rounding(name: str, folder: Path) -> OpenVinoEngine:
     model = find(name)
     path = folder / f"{name}.xml"
-    network = ov.Core().read_model(file_of(name))
+    network = CORE.read_model(file_of(name))
     round_values(network)
     ov.save_model(network, path, compress_to_fp16=False)
     input_format = model.input_format

@@ -25,6 +25,14 @@ from blurline.inference.engine import (
 
 log = logging.getLogger(__name__)
 
+CORE = ov.Core()
+"""The one of this process, which lasts as long as it.
+
+A core gives the thread that first computes with it a stack for signals, and takes it back when it
+is dropped. Of several that are dropped in another order than the reverse, the last gives the thread
+back a stack that is gone already, and the next signal, such as Ctrl+C, kills the process.
+"""
+
 MOST_SIZES = 8
 """Input sizes that a network is kept compiled for; each takes a few tens of megabytes."""
 
@@ -63,9 +71,8 @@ class OpenVinoEngine:
         Raises:
             ModelError: the file is missing or OpenVINO can't read it.
         """
-        self._core = ov.Core()
         try:
-            model = _with_outputs(self._core.read_model(path), outputs)
+            model = _with_outputs(CORE.read_model(path), outputs)
             self._fixed_size = None if any_size else _fixed_size(model)
             model.reshape([1, 3, *(self._fixed_size or (-1, -1))])
             # Compilation adds names of its own, so the file's names are kept from before.
@@ -74,7 +81,7 @@ class OpenVinoEngine:
             self._model = _prepare(model, input_format)
         except RuntimeError as error:
             raise ModelError(f"{path.name} is no network that OpenVINO can read") from error
-        self._precision = _precision(self._core, precision)
+        self._precision = _precision(precision)
         self._options = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
@@ -128,7 +135,7 @@ class OpenVinoEngine:
             if size not in self._compiled:
                 model = self._model.clone()
                 model.reshape([1, *size, 3])
-                self._compiled[size] = self._core.compile_model(model, "CPU", self._options)
+                self._compiled[size] = CORE.compile_model(model, "CPU", self._options)
                 if len(self._compiled) > self._most_sizes:
                     self._compiled.popitem(last=False)
             self._compiled.move_to_end(size)
@@ -182,9 +189,9 @@ def _fixed_size(model: ov.Model) -> Size | None:
     return shape[2].get_length(), shape[3].get_length()
 
 
-def _precision(core: ov.Core, precision: Precision) -> Arithmetic:
+def _precision(precision: Precision) -> Arithmetic:
     """What OpenVINO makes of it: on a CPU without bf16 it takes the hint and computes in f32."""
-    if precision == "f32" or "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == "f32" or "BF16" in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return "f32" if precision == "f32" else "bf16"
     if precision == "bf16":
         log.warning("INFERENCE_PRECISION=bf16, but this CPU has none: networks compute in f32")

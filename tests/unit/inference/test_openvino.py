@@ -4,13 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 
 from blurline.errors import ModelError
 from blurline.imaging.decode import Pixels
 from blurline.inference.engine import InputFormat, Precision
-from blurline.inference.openvino import MOST_SIZES, OpenVinoEngine
+from blurline.inference.openvino import CORE, MOST_SIZES, OpenVinoEngine
 from blurline.models.catalogue import find
 from tests.networks import broken, file_of, own_network_file
 from tests.parts import drawing
@@ -103,10 +102,9 @@ def test_what_a_network_says_that_it_computes_in_is_what_openvino_does(
     wanted: Precision, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = OpenVinoEngine(file_of("yunet"), InputFormat("bgr", 1), threads=1, precision=wanted)
-    core = ov.Core()
     options = {"INFERENCE_PRECISION_HINT": wanted} if wanted != "auto" else {}
     options |= {"EXECUTION_MODE_HINT": "PERFORMANCE"}
-    compiled = core.compile_model(core.read_model(file_of("yunet")), "CPU", options)
+    compiled = CORE.compile_model(CORE.read_model(file_of("yunet")), "CPU", options)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     assert engine.precision == used
     in_vain = wanted == "bf16" and used == "f32"

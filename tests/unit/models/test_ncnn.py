@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 
 from blurline.errors import ModelError
+from blurline.inference.openvino import CORE
 from blurline.models.catalogue import catalogue
 from blurline.models.conversion import Converted
 from blurline.models.ncnn import LONGEST_TEXT, MOST_LAYERS, onnx_of
@@ -43,7 +43,7 @@ def made(line: str, weights: bytes = b"") -> bytes:
 def run(file: bytes | Path, picture: np.ndarray) -> np.ndarray:
     """The only output of a network."""
     options = {"INFERENCE_PRECISION_HINT": "f32"}
-    network = ov.Core().compile_model(ov.Core().read_model(file), "CPU", options)
+    network = CORE.compile_model(CORE.read_model(file), "CPU", options)
     return np.array(network(picture)[0])
 
 
