@@ -24,7 +24,7 @@ def layers() -> list[str]:
 
 
 def layer_of(module: str) -> str:
-    """The layer of `blurline.worker.loop` is `queue`."""
+    """The layer of `blurline.worker.loop` is `worker`."""
     return module.split(".")[1]
 
 
@@ -60,6 +60,46 @@ def test_imports_go_one_way(path: Path) -> None:
         other = layer_of(module)
         same_floor = order.index(own) < base and order.index(other) < base
         assert same_floor or order.index(other) <= order.index(own), f"{own} imports {module}"
+
+
+def importers(*modules: str) -> set[str]:
+    """The layers that import one of these modules or of what is below them."""
+    below = tuple(f"{module}." for module in modules)
+    return {
+        path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for path in MODULES
+        if any(name in modules or name.startswith(below) for name in imports_of(path))
+    }
+
+
+def test_what_hands_pictures_in_runs_no_worker_and_no_treatment() -> None:
+    for path in MODULES:
+        layer = path.relative_to(PACKAGE).parts[0]
+        if layer in ("api", "intake", "webhooks", "queue", "access"):
+            found = imports_of(path)
+            assert not {name for name in found if name.startswith("blurline.worker")}, path
+            treatments = {name for name in found if name.startswith("blurline.treatment")}
+            assert treatments <= {"blurline.treatment.outputs"}, path
+
+
+def test_jobs_know_what_comes_of_a_treatment_and_no_treatment() -> None:
+    for path in MODULES:
+        if path.relative_to(PACKAGE).parts[0] == "jobs":
+            found = {name for name in imports_of(path) if name.startswith("blurline.treatment")}
+            assert found <= {"blurline.treatment.outputs"}, path
+            assert not {name for name in imports_of(path) if "redaction" in name}, path
+
+
+def test_rq_is_known_to_the_queue_and_to_workers_alone() -> None:
+    assert importers("rq") == {"queue", "worker"}
+
+
+def test_regions_are_known_to_the_redaction_family_and_to_who_measures_it() -> None:
+    redaction = {"redaction", "stages", "treatment", "certificate", "evaluation", "cli"}
+    assert importers("blurline.redaction") <= redaction
+    for path in (PACKAGE / "treatment").glob("*.py"):
+        if path.stem in ("transform", "outputs", "chain"):
+            assert not {name for name in imports_of(path) if name.startswith("blurline.redaction")}
 
 
 def test_only_entry_points_know_the_pipelines() -> None:
