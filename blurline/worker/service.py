@@ -26,7 +26,7 @@ from blurline.settings import Settings
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
-from blurline.treatment.opened import open_treatment
+from blurline.treatment.families import open_treatment
 from blurline.webhooks.outbox import open_outbox
 from blurline.worker.crew import Crew
 from blurline.worker.reconciler import open_reconciler

@@ -4,7 +4,7 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from blurline.api.access import Reader, Watcher
-from blurline.api.catalogue import pipelines_answer
+from blurline.api.offer import pipelines_answer
 from blurline.api.openapi import guarded
 from blurline.api.schemas import HealthAnswer, PipelinesAnswer, QueueAnswer, StatsAnswer
 from blurline.api.service import Service
