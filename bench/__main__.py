@@ -8,6 +8,7 @@ from rich.text import Text
 
 from bench.codec import codec
 from bench.crowd import crowd
+from bench.fairness import fairness
 from bench.growth import growth
 from bench.install_size import install_size
 from bench.latency import latency
@@ -36,6 +37,7 @@ COMMANDS = {
         throughput,
         codec,
         latency,
+        fairness,
         spike,
         soak,
         startup,

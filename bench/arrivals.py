@@ -22,7 +22,7 @@ WARM_UP_SHARE = 0.5
 """Rate of the warm-up as a share of the kernel limit."""
 
 ROOM = 100
-"""BackPressure in the queue beyond the images that are sent."""
+"""Places in the queue beyond the images that are sent."""
 
 
 @dataclass(frozen=True, slots=True)

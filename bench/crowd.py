@@ -22,7 +22,8 @@ from blurline.imaging.decode import Pixels
 from blurline.inference.engine import Arithmetic, Engine, Outputs
 from blurline.settings import Settings, load_settings
 from blurline.stages.frame import Quality
-from blurline.treatment.redaction import Redacted, RedactionTreatment
+from blurline.treatment.redacted import Redacted
+from blurline.treatment.redaction import RedactionTreatment
 from blurline.treatment.report import blur_metadata, detection_metadata
 
 FACE = (880, 60, 1110, 330)

@@ -24,7 +24,8 @@ from blurline.imaging.kind import OutputFormat
 from blurline.models.wheels import sha256
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
-from blurline.treatment.redaction import Redacted, RedactionTreatment
+from blurline.treatment.redacted import Redacted
+from blurline.treatment.redaction import RedactionTreatment
 from blurline.treatment.report import blur_metadata, detection_metadata
 from blurline.treatment.writing import WriteMethod
 

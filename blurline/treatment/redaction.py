@@ -1,7 +1,6 @@
 """The treatment that redacts: what is asked for is made unreadable, or nothing is published."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from secrets import SystemRandom
@@ -22,10 +21,11 @@ from blurline.stages.pipeline import Pipeline, Redacting
 from blurline.stages.regions import apply
 from blurline.treatment.opening import open_frame, whole_frame
 from blurline.treatment.outputs import Context, Output, Role, Source, Stopwatch, Treated
+from blurline.treatment.redacted import Redacted
 from blurline.treatment.report import count, reports_of, tally_of
 from blurline.treatment.second_look import SecondLook, shows_redactions, uncovered
 from blurline.treatment.statement import claim_of, networks_of
-from blurline.treatment.writing import WriteMethod, write
+from blurline.treatment.writing import write
 
 WHOLE = "frame"
 """What the redaction of a whole picture is called where targets have their names."""
@@ -33,27 +33,6 @@ WHOLE = "frame"
 _CHANCE = SystemRandom()  # nobody shall foresee which pictures are looked at again
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Redacted:
-    """A redacted picture that may be published.
-
-    Attributes:
-        picture: the file, of the kind that the options ask for.
-        header: what was read of the original.
-        frame: the pixels, and what was found in them.
-        way: how the file came to be.
-        second_look: how it was checked.
-        seconds: wall-clock seconds by stage.
-    """
-
-    picture: bytes
-    header: Header
-    frame: Frame
-    way: WriteMethod
-    second_look: SecondLook
-    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What is told and counted of a picture that was redacted: what was blurred, and what was seen."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -9,15 +9,13 @@ from blurline import metrics
 from blurline.redaction.zones import ZONE
 from blurline.stages.frame import Frame, Options, Redaction
 from blurline.treatment.outputs import BLUR, DETECT
+from blurline.treatment.redacted import Redacted
 from blurline.treatment.second_look import SecondLook
-
-if TYPE_CHECKING:  # which itself tells of what it did
-    from blurline.treatment.redaction import Redacted
 
 _OPTIONS = TypeAdapter(Options)
 
 
-def reports_of(redacted: "Redacted", options: Options) -> dict[str, Any]:
+def reports_of(redacted: Redacted, options: Options) -> dict[str, Any]:
     """What is told, by stage."""
     reports = {BLUR: blur_metadata(redacted, options)}
     if (seen := detection_metadata(redacted.frame)) is not None:
@@ -37,7 +35,7 @@ def tally_of(frame: Frame) -> dict[str, float]:
     return dict(tally)
 
 
-def count(redacted: "Redacted") -> None:
+def count(redacted: Redacted) -> None:
     """Put into the metrics what was redacted and seen."""
     if redacted.second_look is not SecondLook.SKIPPED:
         metrics.SECOND_LOOKS.labels(redacted.second_look.value).inc()
@@ -52,7 +50,7 @@ def count(redacted: "Redacted") -> None:
         metrics.DETECTIONS.labels(detection.label).observe(detection.confidence)
 
 
-def blur_metadata(redacted: "Redacted", options: Options) -> dict[str, Any]:
+def blur_metadata(redacted: Redacted, options: Options) -> dict[str, Any]:
     """What was blurred: the options, the regions in pixels of the upright picture, and counts.
 
     Zones that were redacted count as `zone`; their regions have a `polygon` as well. A picture that

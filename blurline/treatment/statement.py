@@ -1,17 +1,13 @@
 """What is claimed of a picture that was redacted, and which networks that rests on."""
 
-from typing import TYPE_CHECKING
-
 from blurline.certificate.certificate import ModelUse, RedactedPicture, regions_of
 from blurline.inference.detector import Detectors
 from blurline.stages.frame import Options
 from blurline.stages.pipeline import Pipeline
-
-if TYPE_CHECKING:  # which itself says what it claims
-    from blurline.treatment.redaction import Redacted
+from blurline.treatment.redacted import Redacted
 
 
-def claim_of(redacted: "Redacted", options: Options) -> RedactedPicture:
+def claim_of(redacted: Redacted, options: Options) -> RedactedPicture:
     """The claim of the redacted picture."""
     return RedactedPicture(
         metadata_policy=options.metadata,

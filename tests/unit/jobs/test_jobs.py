@@ -39,7 +39,7 @@ from blurline.storage.signet import Signet
 from blurline.storage.store import Store
 from blurline.storage.vault import ORIGINAL_FORMAT, Originals, OriginalsVault, open_vault
 from blurline.treatment.outputs import Role
-from blurline.treatment.redaction import Redacted
+from blurline.treatment.redacted import Redacted
 from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.writing import WriteMethod

@@ -23,7 +23,8 @@ from blurline.stages.frame import Frame, Options, Quality
 from blurline.stages.pipeline import Level, Target
 from blurline.stages.seam import SHARE, across_seam
 from blurline.treatment.opening import open_frame
-from blurline.treatment.redaction import Redacted, RedactionTreatment
+from blurline.treatment.redacted import Redacted
+from blurline.treatment.redaction import RedactionTreatment
 from tests.jpegs import LIMITS, decoded
 
 SETTINGS = load_settings()

@@ -27,7 +27,8 @@ from blurline.stages.detect import Detect
 from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline, Stage
 from blurline.treatment.opening import open_frame
-from blurline.treatment.redaction import Redacted, RedactionTreatment
+from blurline.treatment.redacted import Redacted
+from blurline.treatment.redaction import RedactionTreatment
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.writing import WriteMethod, write
 from tests.arithmetic import ARITHMETICS, computing_in

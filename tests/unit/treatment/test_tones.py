@@ -16,7 +16,8 @@ from blurline.pipeline_architecture import pipelines
 from blurline.redaction.styles import MOSAIC_CELLS, Style
 from blurline.settings import load_settings
 from blurline.stages.frame import Options, Quality
-from blurline.treatment.redaction import Redacted, RedactionTreatment
+from blurline.treatment.redacted import Redacted
+from blurline.treatment.redaction import RedactionTreatment
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.writing import WriteMethod
 from tests.jpegs import decoded

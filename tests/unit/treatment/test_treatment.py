@@ -28,7 +28,8 @@ from blurline.stages.blur import Blur
 from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Stage
 from blurline.stages.regions import Found, apply
-from blurline.treatment.redaction import WHOLE, Redacted, RedactionTreatment
+from blurline.treatment.redacted import Redacted
+from blurline.treatment.redaction import WHOLE, RedactionTreatment
 from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook, shows_redactions
 from blurline.treatment.writing import WriteMethod
