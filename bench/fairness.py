@@ -97,7 +97,7 @@ def worker_of(service: Service, queue: str) -> Iterator[None]:
         "REDIS_URL": service.stack.redis_url,
         "DATA_DIR": str(service.settings.data_dir.resolve()),
     }
-    presence = Presence(connect(service.stack.redis_url))
+    presence = Presence(connect(service.stack.redis_url), service.settings.queue_name)
     there = len(presence.alive())
     process = subprocess.Popen(
         [sys.executable, "-m", "blurline.entry.worker"],

@@ -184,7 +184,7 @@ def drain(
 def second_machine(service: Service) -> Iterator[Meter]:
     """Another worker at the service's Redis and S3, in a process group and folder of its own."""
     redis = connect(service.stack.redis_url)
-    presence = Presence(redis)
+    presence = Presence(redis, load_settings().queue_name)
     with TemporaryDirectory(prefix="blurline-bench-") as folder:
         environment = {
             **service.environment,

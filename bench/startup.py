@@ -110,7 +110,7 @@ def _start_api(environment: Mapping[str, str], redis_url: str = "") -> float:
 def _start_worker(environment: Mapping[str, str], redis_url: str) -> float:
     """Seconds until a worker reports to Redis for the first time."""
     redis = connect(redis_url)
-    presence = Presence(redis)
+    presence = Presence(redis, load_settings().queue_name)
     try:
         return _seconds_until(
             lambda: bool(presence.alive()), ["-m", "blurline.entry.worker"], environment

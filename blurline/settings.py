@@ -95,7 +95,17 @@ class Settings(BaseSettings):
         1, ge=1, le=256, description="Worker processes that `blurline up` starts."
     )
     worker_threads: int = Field(
-        0, ge=0, le=256, description="Jobs that one worker process runs at a time; 0: two a core."
+        0,
+        ge=0,
+        le=256,
+        description="Jobs of `QUEUE_NAME` that one worker process runs at a time; 0: two a core.",
+    )
+    worker_queues: str | None = Field(
+        None,
+        description="Queues that a worker process takes jobs of, comma-separated, each perhaps "
+        "with how many at a time, as in `image_processing_queue:4,transform_queue:1`. A queue "
+        "without a number gets `WORKER_THREADS` if it is `QUEUE_NAME`, else one for four cores. "
+        "Without the setting it is all queues.",
     )
     worker_nice: int = Field(
         10,
@@ -441,6 +451,7 @@ class Settings(BaseSettings):
     def model_post_init(self, context: Any) -> None:
         if self.s3_bucket and self.store_url:
             raise SettingsError("S3_BUCKET and STORE_URL both name a store: give one of them")
+        _ = self.served
         if not all(map(ORIGIN.fullmatch, self.origins)):
             raise SettingsError(
                 "CORS_ORIGINS: an origin is a scheme, a host and perhaps a port, such as "
@@ -451,6 +462,25 @@ class Settings(BaseSettings):
                 "ALLOWED_HOSTS: a host is a name or an address without scheme and port, such as "
                 "photos.example.org"
             )
+
+    @property
+    def served(self) -> dict[str, int]:
+        """The queues of `WORKER_QUEUES` and their numbers, 0 where there is none.
+
+        Raises:
+            SettingsError: a number is none, or a queue is named twice.
+        """
+        found: dict[str, int] = {}
+        for part in _parts(self.worker_queues or ""):
+            name, colon, number = part.rpartition(":")
+            name, number = (name, number) if colon else (part, "0")
+            if not name or name in found or not number.isdecimal() or (colon and not int(number)):
+                raise SettingsError(
+                    "WORKER_QUEUES: a part is the name of a queue, once, and perhaps a colon and "
+                    "how many of its jobs run at a time, such as transform_queue:1"
+                )
+            found[name] = int(number)
+        return found
 
     @property
     def origins(self) -> tuple[str, ...]:

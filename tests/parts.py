@@ -36,7 +36,6 @@ from blurline.imaging.kind import Kind
 from blurline.inference.detector import Detectors
 from blurline.jobs.job import Asset, JobRecord, JobSpec, Result, completed
 from blurline.jobs.processor import Processor
-from blurline.jobs.records import open_records
 from blurline.pipeline_architecture import pipelines
 from blurline.queue.connection import connect
 from blurline.queue.jobqueue import JobQueue
@@ -56,7 +55,7 @@ from blurline.storage.vault import open_vault
 from blurline.treatment.chain import ChainTreatment
 from blurline.treatment.outputs import Role
 from blurline.treatment.redaction import RedactionTreatment
-from blurline.webhooks.outbox import open_outbox
+from blurline.worker.endings import open_endings
 from blurline.worker.loop import ImageWorker
 from blurline.worker.runner import RUNNER, JobRunner
 
@@ -67,6 +66,8 @@ DATA = ROOT.parent / "shared" / "data"
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting; generous, since machines differ."""
 
+QUEUE = "image_processing_queue"
+"""Name of the first queue, where no setting says otherwise."""
 
 NOBODY = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
 """An id that nothing has."""
@@ -373,8 +374,8 @@ def runner(settings: Settings, *stages: Stage) -> JobRunner:
         load_signing_key(None, settings.data_dir),
     )
     redis = connect(settings.redis_url or "")
-    queues, outbox = Queues(redis, settings, known), open_outbox(redis, settings)
-    return JobRunner(processor, open_records(settings, store), queues, outbox)
+    queues = Queues(redis, settings, known)
+    return JobRunner(processor, open_endings(settings, redis, store, queues))
 
 
 @contextmanager

@@ -34,8 +34,8 @@ class Play:
         self.runner: JobRunner = runner(settings, *stages)
         self.now = 0.0
         self.keeper = Keeper(
-            JobQueue(self.redis, settings).rq,
-            self.runner,
+            self.queues,
+            self.runner.endings,
             settings.abandoned_after,
             clock=lambda: self.now,
         )

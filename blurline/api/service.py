@@ -72,7 +72,7 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
     store, redis = open_store(settings), connect(settings.redis_url or DEFAULT_URL)
     limits = limits_of(settings)
     records, queues = open_records(settings, store), Queues(redis, settings, pipelines)
-    originals, presence = open_vault(settings, store), Presence(redis)
+    originals, presence = open_vault(settings, store), Presence(redis, queues.first.name)
     reports = Reports(originals, records, queues)
     capacities = {name: Capacity(queue, presence) for name, queue in queues.items()}
     vitals = Vitals(store, queues, presence, pipelines, capacities, settings.max_queue_size)

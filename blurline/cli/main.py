@@ -16,6 +16,7 @@ from blurline.cli.models import models_app
 from blurline.cli.reconcile import reconcile
 from blurline.cli.redact import redact
 from blurline.cli.up import up, worker
+from blurline.cli.upkeep import upkeep
 from blurline.cli.verify import verify
 from blurline.errors import BlurlineError
 from blurline.pipeline_architecture import pipelines
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"], "obj": pipelines},
 )
-for command in (redact, verify, reconcile, evaluate, up, worker, demo):
+for command in (redact, verify, reconcile, evaluate, up, worker, upkeep, demo):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(keys.app, name="keys")

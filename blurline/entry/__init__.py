@@ -1,1 +1,1 @@
-"""What processes are started by: `blurline.entry.api:app` and `python -m blurline.entry.worker`."""
+"""What processes are started by: `api:app`, and `worker` and `upkeep` by `python -m`."""

@@ -15,7 +15,7 @@ from blurline.errors import OptionError, OriginalMissingError, StoreUnavailableE
 from blurline.imaging.header import Limits, read_header
 from blurline.imaging.trial import check_harmless
 from blurline.jobs.job import JobRecord, JobSpec, Result, completed
-from blurline.jobs.results import key_of, remove_results
+from blurline.jobs.results import key_of
 from blurline.models.wheels import sha256
 from blurline.stages.optiontable import Values
 from blurline.stages.pipeline import Pipeline, chain_of
@@ -114,11 +114,6 @@ class Processor:
             slot=slot,
         )
         return Processed(record, treated, watch.seconds)
-
-    def withdraw(self, job_id: str, slot: str = "") -> None:
-        """Remove the results and the certificate of that slot, which no record names."""
-        remove_results(self.store, job_id, slot)
-        self.store.delete(keys.certificate(job_id, slot))
 
     def _certificate(self, spec: JobSpec, data: bytes, treated: Treated) -> bytes:
         certificate = Certificate(

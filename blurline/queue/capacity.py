@@ -36,8 +36,7 @@ class Capacity:
 
     def load(self) -> Load:
         """The queue as it is now."""
-        counts = self._queue.counts()
-        threads = sum(worker.threads for worker in self._presence.alive())
+        counts, threads = self._queue.counts(), self._threads()
         ahead = counts.waiting + counts.retrying + counts.processing
         return Load(counts, _estimate(ahead, self._queue.stats.pace(), threads))
 
@@ -53,18 +52,23 @@ class Capacity:
         nobody knows."""
         asked_at, _ = self._pace
         if time.monotonic() - asked_at >= PREDICTION_SECONDS:
-            threads = sum(worker.threads for worker in self._presence.alive())
+            threads = self._threads()
             each = self._queue.stats.pace() if threads else None
             self._pace = (time.monotonic(), each / threads if each else None)
         return self._pace[1]
 
     def loaded_models(self) -> frozenset[str] | None:
-        """Names of the networks that all living workers have loaded; None while none is alive."""
+        """Names of the networks that all who serve the queue have loaded; None if nobody does."""
         asked_at, _ = self._models
         if time.monotonic() - asked_at >= MODELS_SECONDS:
-            workers = self._presence.alive()
+            workers = self._presence.serving(self._queue.name)
             self._models = (time.monotonic(), loaded_everywhere(workers) if workers else None)
         return self._models[1]
+
+    def _threads(self) -> int:
+        """How many jobs of the queue can run at a time."""
+        name = self._queue.name
+        return sum(worker.queues[name].threads for worker in self._presence.serving(name))
 
 
 def loaded_everywhere(workers: list[WorkerReport]) -> frozenset[str]:

@@ -100,6 +100,10 @@ class PictureQueue(Queue):
         )
         self.terms = terms
 
+    def over(self, connection: Redis) -> "PictureQueue":
+        """The same queue by another connection."""
+        return PictureQueue(self.name, connection, self.terms)
+
     @property
     def started_job_registry(self) -> "StartedJobs":
         """See `StartedJobs`."""

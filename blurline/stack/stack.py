@@ -79,7 +79,7 @@ def running_stack(settings: Settings, environment: dict[str, str]) -> Iterator[S
             host, port = listener.getsockname()[:2]
             host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
             stack = Stack(f"http://{host}:{port}", redis_url, supervisor, api, workers, queue)
-            _wait_until_ready(stack, settings.num_workers)
+            _wait_until_ready(stack, settings)
             yield stack
         finally:
             supervisor.stop()
@@ -117,11 +117,11 @@ def _worker(number: int, settings: Settings, environment: dict[str, str]) -> Pro
     )
 
 
-def _wait_until_ready(stack: Stack, workers: int) -> None:
+def _wait_until_ready(stack: Stack, settings: Settings) -> None:
     """Return when the API is healthy and as many workers as were started are alive."""
     deadline = time.monotonic() + START_SECONDS
     redis = connect(stack.redis_url)
-    presence = Presence(redis)
+    presence = Presence(redis, settings.queue_name)
     health: Any = None
 
     def ready() -> bool:
@@ -135,7 +135,7 @@ def _wait_until_ready(stack: Stack, workers: int) -> None:
             health = httpx.get(f"{stack.url}/health", timeout=5).json()
         except (httpx.HTTPError, ValueError):
             return False
-        return health["status"] != "down" and len(presence.alive()) >= workers
+        return health["status"] != "down" and len(presence.alive()) >= settings.num_workers
 
     try:
         stack.supervisor.watch(ready, interval=0.1)

@@ -15,7 +15,8 @@ from rq.worker_registration import clean_worker_registry
 
 from blurline.jobs.job import JobError
 from blurline.queue.queuedjob import RETRY_SECONDS, PictureQueue, QueuedJob
-from blurline.worker.runner import JobRunner
+from blurline.queue.queues import Queues
+from blurline.worker.endings import Endings
 
 LOCK_KEY = "blurline:keeper"
 LOCK_SECONDS = 30
@@ -57,12 +58,7 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Every worker process has one; at any time one of them works, by a lock in Redis.
-
-    Who is dead it finds by watching, on a clock that nobody sets. The times that workers write with
-    their heartbeats are of clocks that may be wrong, and a job must not be taken from a worker
-    because somebody's clock has jumped. Nor because Redis stood still, or the keeper did: only time
-    counts in which it has watched.
+    """Keeps all queues. Many processes have one; at any time one of them works, by a lock in Redis.
 
     Args:
         abandoned_after: seconds without a sign of life after which a job is given back.
@@ -71,16 +67,52 @@ class Keeper:
 
     def __init__(
         self,
-        queue: PictureQueue,
-        runner: JobRunner,
+        queues: Queues,
+        endings: Endings,
         abandoned_after: float,
         clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._redis = queues.redis
+        self._keepers = [
+            QueueKeeper(queue.rq, endings, abandoned_after, clock) for queue in queues.values()
+        ]
+
+    def keep(self) -> None:
+        """Put jobs of dead workers and jobs whose waiting time is over back into their queues."""
+        lock = self._redis.lock(LOCK_KEY, timeout=LOCK_SECONDS, blocking=False)
+        if not lock.acquire():
+            return
+        try:
+            for keeper in self._keepers:
+                keeper.keep()
+        finally:
+            try:
+                lock.release()
+            except LockError:
+                log.warning("the keeper's lock ran out while it worked")
+
+
+class QueueKeeper:
+    """Keeps one queue, for whoever has the lock.
+
+    Who is dead it finds by watching, on a clock that nobody sets. The times that workers write with
+    their heartbeats are of clocks that may be wrong, and a job must not be taken from a worker
+    because somebody's clock has jumped. Nor because Redis stood still, or the keeper did: only time
+    counts in which it has watched.
+    """
+
+    def __init__(
+        self,
+        queue: PictureQueue,
+        endings: Endings,
+        abandoned_after: float,
+        clock: Callable[[], float],
     ) -> None:
         self._queue = queue
         self._abandoned_after = abandoned_after
         self._clock = clock
         self._redis: Redis = queue.connection
-        self._runner = runner
+        self._endings = endings
         self._seen: dict[bytes, float] = {}
         self._beats: dict[bytes, tuple[float, float]] = {}
         self._watched = 0.0
@@ -90,23 +122,14 @@ class Keeper:
 
     def keep(self) -> None:
         """Put jobs of dead workers and jobs whose waiting time is over back into the queue."""
-        lock = self._redis.lock(LOCK_KEY, timeout=LOCK_SECONDS, blocking=False)
-        if not lock.acquire():
-            return
-        try:
-            self._watch()
-            self._give_up_silent()
-            self._queue.finished_job_registry.cleanup()
-            self._queue.failed_job_registry.cleanup()
-            clean_worker_registry(self._queue)
-            self._requeue_untaken()
-            self._end_long_waits()
-            self._requeue_due()
-        finally:
-            try:
-                lock.release()
-            except LockError:
-                log.warning("the keeper's lock ran out while it worked")
+        self._watch()
+        self._give_up_silent()
+        self._queue.finished_job_registry.cleanup()
+        self._queue.failed_job_registry.cleanup()
+        clean_worker_registry(self._queue)
+        self._requeue_untaken()
+        self._end_long_waits()
+        self._requeue_due()
 
     def _watch(self) -> None:
         """Let the time since the last look count, unless there was none for too long."""
@@ -161,7 +184,7 @@ class Keeper:
             # The worker may have died before it took the job off this list.
             self._redis.lrem(self._queue.intermediate_queue_key, 1, job.id)
             if not job.retries_left:
-                self._runner.give_up(job.id, LOST)
+                self._endings.give_up(job.id, LOST)
         except Exception:
             log.exception("job %s: it could not be given up in the records", job.id)
 

@@ -81,6 +81,11 @@ class ImageWorker(SimpleWorker):
         self._stop_requested = True
 
     @property
+    def serves(self) -> str:
+        """Name of its queue."""
+        return str(self._queue.name)
+
+    @property
     def busy(self) -> bool:
         """Whether a job is running."""
         return self._running is not None

@@ -1,133 +1,168 @@
-"""Keeping the store to the retention times."""
+"""What keeps all queues and the store in order, whichever queues a process works on, or none."""
 
 import logging
+import os
+import resource
+import signal
+import socket
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
+from collections.abc import Callable, Mapping
+from types import FrameType
+from uuid import uuid4
 
-import boto3
-from redis import Redis
-from redis.exceptions import LockError
+from prometheus_client import start_http_server
+from redis.exceptions import RedisError
 
-from blurline.audit import Action, AuditTrail, Event
-from blurline.errors import StoreUnavailableError
-from blurline.jobs.leftovers import Leftovers
-from blurline.jobs.records import open_records
+from blurline import metrics
+from blurline.errors import BlurlineError, SettingsError
+from blurline.machine import MachineCollector, folders_of
+from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.queues import Queues
 from blurline.settings import Settings
-from blurline.storage.retention import LONGEST_WRITE, Retention, Sweeper, set_lifecycle
+from blurline.stages.pipeline import Pipeline
+from blurline.storage.objects import open_store
 from blurline.storage.store import Store
-from blurline.worker.reconciler import SHARDS
+from blurline.webhooks.messenger import open_messenger
+from blurline.webhooks.outbox import open_outbox
+from blurline.worker.cleaning import Cleaning, ask_bucket, open_leftovers, open_sweeper
+from blurline.worker.endings import open_endings
+from blurline.worker.keeper import Keeper
+from blurline.worker.reconciler import Recovery, open_reconciler
 
-LOCK_KEY = "blurline:sweeper"
-LOCK_SECONDS = 3600
-ACTOR = "sweeper"
-
-SHARD_KEY, REST_KEY = "blurline:leftovers:shard", "blurline:leftovers:rest"
-REST_FACTOR = 100
-"""Between two looks for leftovers lies so many times what one takes."""
+KEEP_SECONDS = 1
+SWEEP_SECONDS = 600
+RECOVER_SECONDS = 30
+DELIVER_SECONDS = 5
+TICK_SECONDS = 0.2
+"""How often a main thread looks whether it should stop; a signal does not wake it."""
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class Upkeep:
-    """Sweeps the store, one process at a time by a lock in Redis."""
+    """Keeper, sweeper, reconciler and messenger of the whole service, each in a thread of its own.
 
-    redis: Redis
-    sweeper: Sweeper
-    leftovers: Leftovers | None = None
+    Any number of processes may have it: the first three take turns by locks in Redis, and events of
+    the outbox are given out. Each has a thread since it may wait for the store or for receivers,
+    and must not hold up heartbeats, without which living workers would be taken for dead.
+    """
 
-    def sweep(self) -> None:
-        """Remove what is older than it may be, and what nobody will ask for.
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        redis_url: str,
+        store: Store,
+        pipelines: Mapping[str, Pipeline],
+    ) -> None:
+        """Get ready; `name` is the process's in the log.
 
         Raises:
-            RedisError, QueueUnavailableError, StoreUnavailableError: the next call does the rest.
+            SettingsError: the file of master keys or the secret of webhooks can't be used.
         """
-        lock = self.redis.lock(LOCK_KEY, timeout=LOCK_SECONDS, blocking=False)
-        if not lock.acquire():
-            return
-        try:
-            swept = self.sweeper.sweep()
-            if swept.originals or swept.results or swept.metadata:
-                log.info(
-                    "removed by age: %d originals, %d results, %d metadata",
-                    swept.originals,
-                    swept.results,
-                    swept.metadata,
-                )
-            if swept.remains:
-                log.info("removed what %d writes that were cut off have left", swept.remains)
-            if self.leftovers is not None and not self.redis.exists(REST_KEY):
-                self._clear(self.leftovers)
-        finally:
+        self._name = name
+        redis = connect(redis_url)
+        queues = Queues(redis, settings, pipelines)
+        endings = open_endings(settings, redis, store, queues)
+        self._keeper = Keeper(queues, endings, settings.abandoned_after)
+        leftovers = open_leftovers(settings, queues, store)
+        self._cleaning = Cleaning(redis, open_sweeper(settings, store), leftovers)
+        reconciler = open_reconciler(settings, queues, store, endings.originals)
+        self._recovery = Recovery(redis, reconciler, settings.queue_name)
+        outbox = open_outbox(redis, settings, endings.end_of)
+        self._messenger = open_messenger(settings, outbox)
+
+    def start(self, stopping: threading.Event) -> None:
+        """Do all of it until `stopping` is set."""
+        work: dict[str, tuple[Callable[[], object], float]] = {
+            "keeper": (self._keeper.keep, KEEP_SECONDS),
+            "sweeper": (self._cleaning.sweep, SWEEP_SECONDS),
+            "reconciler": (self._recovery.run, RECOVER_SECONDS),
+        }
+        if (messenger := self._messenger) is not None:
+            work["messenger"] = (lambda: messenger.run(stopping), DELIVER_SECONDS)
+        for name, (step, seconds) in work.items():
+            threading.Thread(
+                target=self._repeat, args=(name, step, seconds, stopping), name=name, daemon=True
+            ).start()
+
+    def _repeat(
+        self, name: str, step: Callable[[], object], seconds: float, stopping: threading.Event
+    ) -> None:
+        while True:
             try:
-                lock.release()
-            except LockError:
-                log.warning("the sweeper's lock ran out while it worked")
-
-    def _clear(self, leftovers: Leftovers) -> None:
-        """Go through all shards; after an error the next call goes on where this one was."""
-        started, removed = time.monotonic(), 0
-        for number in range(int(self.redis.get(SHARD_KEY) or 0), len(SHARDS)):
-            removed += leftovers.remove(SHARDS[number])
-            self.redis.set(SHARD_KEY, number + 1)
-        self.redis.delete(SHARD_KEY)
-        rest = REST_FACTOR * (time.monotonic() - started)
-        self.redis.set(REST_KEY, 1, px=max(1, int(1000 * rest)))
-        if removed:
-            log.info("removed %d objects that jobs and callers have left behind", removed)
+                step()
+            except (RedisError, BlurlineError) as error:
+                log.debug("%s: the %s met with %s", self._name, name, type(error).__name__)
+            except Exception:
+                # A thread that ends is never replaced.
+                log.exception("%s: the %s failed and begins anew", self._name, name)
+            if stopping.wait(seconds):
+                return
 
 
-def retention_of(settings: Settings) -> Retention:
-    """The settings' days; 0 is for good."""
-    days = (settings.keep_originals_days, settings.keep_results_days, settings.keep_metadata_days)
-    originals, results, metadata = (timedelta(days=one) if one else None for one in days)
-    return Retention(originals, results, metadata)
+def run_upkeep(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
+    """Keep queues and store in order until SIGTERM or SIGINT, without taking a job.
 
-
-def open_sweeper(settings: Settings, store: Store) -> Sweeper:
-    """The sweeper of the store, which writes originals that it forgets into the audit trail."""
-    return Sweeper(store, retention_of(settings), forgotten=partial(_note, AuditTrail(store)))
-
-
-def open_leftovers(settings: Settings, queues: Queues, store: Store) -> Leftovers:
-    """What looks for leftovers in the store, and notes originals like the sweeper."""
-    return Leftovers(
-        store,
-        open_records(settings, store),
-        free=queues.give_up,
-        forgotten=partial(_note, AuditTrail(store)),
-        # A caller of `POST /blur/` may wait for longer than any write takes.
-        age=LONGEST_WRITE + timedelta(seconds=settings.blur_wait),
-        records_for=retention_of(settings).metadata,
-    )
-
-
-def _note(trail: AuditTrail, job_ids: Sequence[str]) -> None:
-    trail.append([Event(Action.ORIGINAL_DELETED, job_id, ACTOR) for job_id in job_ids])
-
-
-def ask_bucket(settings: Settings) -> None:
-    """Have an S3 server keep to the retention times too, as a net below the sweeper.
-
-    Does nothing for other stores, or without retention times. A server that does not take the
-    rules is told of in the log: the sweeper does the work in any case.
+    Raises:
+        SettingsError: Redis or the store can't be reached for lack of a usable setting.
     """
-    place = settings.s3_bucket or (settings.store_url or "").removeprefix("s3://")
-    is_s3 = bool(settings.s3_bucket) or (settings.store_url or "").startswith("s3://")
-    retention = retention_of(settings)
-    if not is_s3 or retention == Retention():
+    prepare_process()
+    name, stopping = name_of_process(), threading.Event()
+    store = open_store(settings)
+    ask_bucket(settings)
+    upkeep = Upkeep(name, settings, settings.redis_url or DEFAULT_URL, store, pipelines)
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+
+    stop_on_signals(stop)
+    serve_metrics(settings)
+    upkeep.start(stopping)
+    log.info("upkeep %s looks after all queues", name)
+    while not asked:
+        time.sleep(TICK_SECONDS)
+    stopping.set()
+    log.info("upkeep %s has stopped", name)
+
+
+def prepare_process() -> None:
+    """A crash must not leave pictures or orders in a core file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def name_of_process() -> str:
+    """A name that no other process has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Have SIGTERM and SIGINT call `stop`, which takes no lock."""
+
+    def called(signum: int, frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGTERM, called)
+    signal.signal(signal.SIGINT, called)
+
+
+def serve_metrics(settings: Settings) -> None:
+    """Serve this process's own metrics, if the settings name a port.
+
+    Raises:
+        SettingsError: the port is taken.
+    """
+    host, port = settings.worker_metrics_host, settings.worker_metrics_port
+    if not port:
         return
-    bucket, _, prefix = place.strip("/").partition("/")
-    client = boto3.client(
-        "s3", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint_url
-    )
+    metrics.REGISTRY.register(MachineCollector(folders_of(settings.data_dir)))
     try:
-        taken = set_lifecycle(client, bucket, retention, f"{prefix}/" if prefix else "")
-    except StoreUnavailableError:
-        taken = False
-    if not taken:
-        log.warning("the bucket took no lifecycle rules; the sweeper alone keeps the times")
+        start_http_server(port, host)
+    except OSError as error:
+        raise SettingsError(
+            f"WORKER_METRICS_PORT: can't listen on {host}:{port} ({error.strerror}); choose "
+            "another one, or 0 for none"
+        ) from error

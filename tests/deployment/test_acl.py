@@ -28,8 +28,8 @@ from blurline.settings import Settings, load_settings
 from blurline.storage import keys
 from blurline.storage.vault import open_vault
 from blurline.webhooks.outbox import open_outbox
+from blurline.worker.cleaning import Cleaning, open_leftovers, open_sweeper
 from blurline.worker.reconciler import Reconciler, Recovery, open_reconciler
-from blurline.worker.upkeep import Upkeep, open_leftovers, open_sweeper
 from tests.deployment_files import compose
 from tests.overlays import K8S
 from tests.parts import (
@@ -141,10 +141,10 @@ def test_the_api_and_a_worker_have_all_rights_that_they_need(
     play.store.put(result, b"of nobody", "image/jpeg")
     os.utime(tmp_path / "store" / result, (time.time() - 86400,) * 2)
     leftovers = open_leftovers(play.settings, play.queues, play.store)
-    Upkeep(play.redis, open_sweeper(play.settings, play.store), leftovers).sweep()
+    Cleaning(play.redis, open_sweeper(play.settings, play.store), leftovers).sweep()
     assert play.store.get(result) is None
-    Presence(play.redis).report(WorkerReport("a", 1, 0, (), 0.0, 1, time.time()))
-    Presence(play.redis).leave("a")
+    Presence(play.redis, "other").report(WorkerReport("a", 1, 0, (), 0.0, 1, time.time()))
+    Presence(play.redis, "other").leave("a")
     assert refused_to(guarded) == []
 
 

@@ -19,7 +19,7 @@ from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from blurline.storage.retention import DATA_KEYS, METADATA, ORIGINALS, RESULTS
 from blurline.storage.vault import open_vault
-from blurline.worker.upkeep import open_sweeper
+from blurline.worker.cleaning import open_sweeper
 from tests.overlays import K8S, Resource, Resources, render, rendered
 from tests.parts import (
     ROOT,

@@ -338,7 +338,7 @@ def test_an_event_of_an_earlier_version_goes_where_its_order_says(
     settings, redis = settings_for(redis_url, tmp_path), Redis.from_url(redis_url)
     jobs = runner(settings)
     box, place = (
-        open_outbox(redis, settings, jobs.end_of),
+        open_outbox(redis, settings, jobs.endings.end_of),
         f"blurline:webhooks:{settings.queue_name}",
     )
     told, silent = (

@@ -30,6 +30,7 @@ from blurline.storage.masterkeys import MasterKeys
 from blurline.storage.objects import ObstoreStore, open_store
 from blurline.storage.store import Store
 from blurline.storage.vault import Originals, OriginalsVault, open_vault
+from blurline.worker.endings import Endings
 from blurline.worker.reconciler import Reconciled, open_reconciler
 from tests.callers import House
 from tests.parts import S3Server, job_spec, needs_s3, settings_for
@@ -206,7 +207,7 @@ def half_kept(hands: Any, job: Any) -> None:
     """Die when the result is there, before the record is."""
     begin(hands, job)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blurline.worker.runner.JobRunner._commit", _die)
+        patch.setattr("blurline.worker.endings.Endings.commit", _die)
         with pytest.raises(KeyboardInterrupt):
             job.perform()
 
@@ -261,7 +262,7 @@ def test_of_two_workers_at_once_the_first_result_stays_whole(
     """The other one finishes while this one has written its result and not yet its record."""
     play = Play(settings, Differs())
     spec = play.submit(small_jpeg)
-    commit, seen = type(play.runner)._commit, []
+    commit, seen = Endings.commit, []
 
     def late(self: Any, record: JobRecord) -> bool:
         if not seen:
@@ -271,7 +272,7 @@ def test_of_two_workers_at_once_the_first_result_stays_whole(
         return commit(self, record)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(play.runner), "_commit", late)
+        patch.setattr(Endings, "commit", late)
         play.work()
     record = play.record(spec)
     assert record == seen[1]

@@ -9,7 +9,8 @@ import pytest
 from tests.parts import ROOT
 
 PACKAGE = ROOT / "blurline"
-ENTRY_POINTS = {PACKAGE / "entry/api.py", PACKAGE / "entry/worker.py", PACKAGE / "cli/main.py"}
+ENTRIES = ("api", "worker", "upkeep")
+ENTRY_POINTS = {PACKAGE / "cli/main.py", *(PACKAGE / f"entry/{name}.py" for name in ENTRIES)}
 OTHER_NAMES = ("api_server", "worker", "pipeline_architecture")
 """Files at the top of the checkout, for who runs that."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -108,8 +109,8 @@ def test_only_entry_points_know_the_pipelines() -> None:
 
 
 def test_nothing_imports_the_entry_points() -> None:
-    entry_points = {"blurline.cli.main", "blurline.entry", "blurline.entry.api"}
-    entry_points |= {"blurline.entry.worker", *OTHER_NAMES}
+    entry_points = {"blurline.cli.main", "blurline.entry", *OTHER_NAMES}
+    entry_points |= {f"blurline.entry.{name}" for name in ENTRIES}
     for path in MODULES:
         assert not imports_of(path) & entry_points, path
 

@@ -27,8 +27,8 @@ from blurline.storage.signet import Signet
 from blurline.storage.store import Store
 from blurline.storage.vault import OriginalsVault, open_vault
 from blurline.treatment.outputs import Role
+from blurline.worker.cleaning import REST_KEY, SHARD_KEY, Cleaning, open_leftovers, open_sweeper
 from blurline.worker.reconciler import SHARDS
-from blurline.worker.upkeep import REST_KEY, SHARD_KEY, Upkeep, open_leftovers, open_sweeper
 from tests.parts import S3Server, done, files_below, job_spec, needs_s3, settings_for
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -263,7 +263,7 @@ def upkeep(redis: Redis, redis_url: str, tmp_path: Path) -> Callable[[], None]:
     settings = settings_for(redis_url, tmp_path)
     store = open_store(settings)
     leftovers = open_leftovers(settings, Queues(redis, settings, {}), store)
-    return Upkeep(redis, open_sweeper(settings, store), leftovers).sweep
+    return Cleaning(redis, open_sweeper(settings, store), leftovers).sweep
 
 
 def test_the_sweeper_removes_leftovers_without_any_time_to_keep_and_writes_originals_down(

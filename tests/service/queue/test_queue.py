@@ -20,17 +20,17 @@ from blurline.errors import QueueUnavailableError, SettingsError
 from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, failed
 from blurline.queue.connection import connect, reason
 from blurline.queue.jobqueue import RETRY_SECONDS, JobQueue, QueueCounts
-from blurline.queue.presence import ALIVE_SECONDS, Presence, WorkerReport
+from blurline.queue.presence import ALIVE_SECONDS, Hands, Presence, WorkerReport
 from blurline.queue.queues import Queues
 from blurline.queue.stats import Stats
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
-from tests.parts import ValkeyServer, done, image_worker, job_spec, runner, settings_for
+from tests.parts import QUEUE, ValkeyServer, done, image_worker, job_spec, runner, settings_for
 
 NOW = 1_800_000_000.0
 BROKEN = JobError("corrupt_image", "the picture's data is damaged")
-REPORT = WorkerReport("w1", 4, 1, ("yunet",), 12.5, 10**8, 0.0)
+REPORT = WorkerReport("w1", 4, 1, ("yunet",), 12.5, 10**8, 0.0, queues={QUEUE: Hands(4, 1)})
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ CALLS: dict[str, Callable[[Redis, Settings], object]] = {
     "totals": lambda redis, settings: Stats(redis).totals(),
     "window": lambda redis, settings: Stats(redis).window(60),
     "record": lambda redis, settings: Stats(redis).record(ended(NOW)),
-    "alive": lambda redis, settings: Presence(redis).alive(),
+    "alive": lambda redis, settings: Presence(redis, QUEUE).alive(),
 }
 
 
@@ -319,7 +319,7 @@ def test_percentiles_are_right_to_within_15_percent(
 
 
 def test_who_reports_is_alive_until_it_leaves(redis: Redis) -> None:
-    presence = Presence(redis)
+    presence = Presence(redis, QUEUE)
     first = replace(REPORT, reported_at=time.time())
     second = replace(first, name="w2", models=())
     presence.report(second)
@@ -330,7 +330,7 @@ def test_who_reports_is_alive_until_it_leaves(redis: Redis) -> None:
 
 
 def test_a_report_replaces_the_one_before(redis: Redis) -> None:
-    presence = Presence(redis)
+    presence = Presence(redis, QUEUE)
     report = replace(REPORT, reported_at=time.time())
     presence.report(report)
     presence.report(replace(report, busy=4))
@@ -338,17 +338,18 @@ def test_a_report_replaces_the_one_before(redis: Redis) -> None:
 
 
 def test_reports_of_earlier_and_of_later_releases_are_read(redis: Redis) -> None:
+    """Those of earlier ones are of workers that know the first queue alone."""
     now = replace(REPORT, reported_at=time.time(), precisions={"yunet": "bf16"})
     told = asdict(now)
-    earlier = {name: value for name, value in told.items() if name != "precisions"}
-    presence = Presence(redis)
+    earlier = {name: told[name] for name in told if name not in ("precisions", "queues")}
+    presence = Presence(redis, QUEUE)
     for report, precisions in ((earlier, {}), ({**told, "later": 1}, {"yunet": "bf16"})):
         redis.hset("blurline:workers", "w1", json.dumps(report))
         assert presence.alive() == [replace(now, precisions=precisions)]
 
 
 def test_reports_of_the_dead_vanish(redis: Redis) -> None:
-    presence = Presence(redis)
+    presence = Presence(redis, QUEUE)
     presence.report(replace(REPORT, reported_at=time.time() - ALIVE_SECONDS - 1))
     assert presence.alive() == []
     assert redis.hlen("blurline:workers") == 0

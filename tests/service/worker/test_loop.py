@@ -204,7 +204,7 @@ def test_of_a_job_that_is_given_up_no_result_of_an_earlier_try_stays(
     spec = play.submit(small_jpeg)
     for name in (keys.processed(spec.job_id, spec.kind), keys.certificate(spec.job_id)):
         play.store.put(name, b"of a worker that died behind its put", "x/x")
-    play.runner.give_up(spec.job_id, LOST)
+    play.runner.endings.give_up(spec.job_id, LOST)
     assert play.record(spec).error == LOST
     assert play.store.get(keys.processed(spec.job_id, spec.kind)) is None
     assert play.store.get(keys.certificate(spec.job_id)) is None

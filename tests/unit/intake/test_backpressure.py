@@ -10,7 +10,7 @@ from redis import Redis
 
 from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.stats import Stats
-from tests.parts import Start, done, files_below, job_spec, refusal, upload
+from tests.parts import QUEUE, Start, done, files_below, job_spec, refusal, upload
 
 
 def works(redis_url: str, seconds_each: float, threads: int = 2, ago: float = 0.0) -> None:
@@ -18,7 +18,7 @@ def works(redis_url: str, seconds_each: float, threads: int = 2, ago: float = 0.
     with Redis.from_url(redis_url) as redis:
         models = ("centerface", "platenet", "yolo11n")
         report = WorkerReport("w1", threads, threads, models, 100.0, 10**8, time.time() + 60)
-        Presence(redis).report(report)
+        Presence(redis, QUEUE).report(report)
         Stats(redis).record(done(job_spec(), time.time() - ago, seconds=seconds_each))
 
 

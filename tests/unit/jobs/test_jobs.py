@@ -44,6 +44,7 @@ from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.writing import WriteMethod
 from blurline.webhooks.outbox import Outbox
+from blurline.worker.endings import Endings
 from blurline.worker.runner import JobRunner
 from tests.parts import NothingToBlur, files_below, job_spec, redacting, treating
 
@@ -391,14 +392,20 @@ def redacted(certificate: Certificate) -> RedactedPicture:
     return certificate.claim
 
 
-def run(processor: Processor, records: Records, spec: JobSpec, redis_url: str) -> None:
+def run(
+    processor: Processor, records: Records, spec: JobSpec, redis_url: str, folder: Path
+) -> None:
     """The first and only try of the job."""
     redis = connect(redis_url)
     jobs = JobRunner(
         processor,
-        records,
-        Queues(redis, load_settings(), {}),
-        Outbox(redis, "test", Signet([bytes(32)])),
+        Endings(
+            processor.store,
+            processor.originals,
+            records,
+            Queues(redis, load_settings(data_dir=folder), {}),
+            Outbox(redis, "test", Signet([bytes(32)])),
+        ),
     )
     jobs.run(spec.job_id, retries_left=0, waited=0.0)
 
@@ -428,10 +435,10 @@ def test_an_original_is_encrypted_and_vanishes_with_its_job_if_wanted(
     known = {"test": redacting(NothingToBlur({}), name="test")}
     processor = replace(processor, originals=vault, pipelines=known)
     if good:
-        run(processor, records, job, redis_url)
+        run(processor, records, job, redis_url, tmp_path)
     else:
         with pytest.raises(BlurlineError):
-            run(processor, records, job, redis_url)
+            run(processor, records, job, redis_url, tmp_path)
     record = records.find(job.job_id)
     assert record is not None
     assert record.status is (JobStatus.COMPLETED if good else JobStatus.FAILED)
@@ -463,7 +470,7 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_no_picture_and_no_certificat
     job = job_spec(pipeline="deleting", options=values_of(Options((), Style.MOSAIC)))
     vault.put(job.job_id, job.kind, small_jpeg, job.to_order())
     known = {"deleting": redacting(Deleting({}), name="deleting")}
-    run(replace(processor, pipelines=known), records, job, redis_url)
+    run(replace(processor, pipelines=known), records, job, redis_url, tmp_path)
     assert records.is_deleted(job.job_id)
     assert records.find(job.job_id) is None
     left = [path.relative_to(tmp_path / "store") for path in files_below(tmp_path / "store")]

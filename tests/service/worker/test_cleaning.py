@@ -18,7 +18,7 @@ from blurline.storage import keys
 from blurline.storage.objects import open_store
 from blurline.storage.retention import Retention, lifecycle_rules
 from blurline.storage.vault import open_vault
-from blurline.worker.upkeep import LOCK_KEY, Upkeep, ask_bucket, open_sweeper, retention_of
+from blurline.worker.cleaning import LOCK_KEY, Cleaning, ask_bucket, open_sweeper, retention_of
 from tests.parts import S3Server, files_below
 
 
@@ -41,13 +41,13 @@ def test_an_original_that_is_too_old_goes_and_is_written_down(redis: Redis, tmp_
     vault = open_vault(settings, store)
     vault.put(job_id, Kind.JPEG, b"a picture")
     aged(tmp_path / "store", 1)
-    upkeep = Upkeep(redis, open_sweeper(settings, store))
+    cleaning = Cleaning(redis, open_sweeper(settings, store))
 
-    upkeep.sweep()
+    cleaning.sweep()
     assert vault.get(job_id, Kind.JPEG) == b"a picture"
 
     aged(tmp_path / "store", 3)
-    upkeep.sweep()
+    cleaning.sweep()
     assert vault.get(job_id, Kind.JPEG) is None
     assert store.get(keys.data_key(job_id)) is None
     (line,) = AuditTrail(store).lines()
@@ -61,12 +61,12 @@ def test_one_process_sweeps_at_a_time(redis: Redis, tmp_path: Path) -> None:
     name = keys.processed(str(uuid4()), Kind.JPEG)
     store.put(name, b"a picture", "image/jpeg")
     aged(tmp_path / "store", 2)
-    upkeep = Upkeep(redis, open_sweeper(settings, store))
+    cleaning = Cleaning(redis, open_sweeper(settings, store))
 
     with redis.lock(LOCK_KEY, timeout=60):
-        upkeep.sweep()
+        cleaning.sweep()
         assert store.get(name) == b"a picture"
-    upkeep.sweep()
+    cleaning.sweep()
     assert store.get(name) is None
 
 
@@ -77,7 +77,7 @@ def test_without_times_nothing_ever_goes(redis: Redis, tmp_path: Path) -> None:
     store.put(name, b"a picture", "image/jpeg")
     aged(tmp_path / "store", 10_000)
 
-    Upkeep(redis, open_sweeper(settings, store)).sweep()
+    Cleaning(redis, open_sweeper(settings, store)).sweep()
 
     assert store.get(name) == b"a picture"
     assert retention_of(settings) == Retention()
