@@ -18,11 +18,11 @@ from blurline.jobs.job import JobStatus
 from blurline.pipeline_architecture import pipelines as real_pipelines
 from blurline.queue.queues import Queues
 from blurline.settings import Settings, load_settings
-from blurline.stages.pipeline import Family
+from blurline.stages.pipeline import Family, Pipeline
 from blurline.storage.objects import open_store
 from blurline.worker.reconciler import OLDER_THAN, open_reconciler
 from blurline.worker.service import networks_of, served_queues
-from tests.parts import QUEUE, ROOT, eventually, files_below, job_spec
+from tests.parts import QUEUE, ROOT, Unseeing, eventually, files_below, job_spec
 from tests.queue_parts import SECOND, THIRD, Town, pipelines, town
 
 NAMES = {QUEUE: "one", SECOND: "two", THIRD: "three"}
@@ -123,16 +123,21 @@ def test_a_worker_takes_jobs_of_the_queues_that_it_serves_alone(
     assert sorted(workers) == [[SECOND], [THIRD], [THIRD]]
 
 
+class Enlarging(Unseeing):
+    """A stage that has a network."""
+
+    networks = frozenset({"enlarger"})
+
+
 def test_a_worker_needs_the_networks_of_its_queues_alone() -> None:
     """A chain waits in the queue of its last pipeline, and may begin with any that redacts."""
     settings = load_settings()
-    known = real_pipelines(settings).values()
-    networks: dict[Family, set[str]] = {family: set() for family in Family}
-    for pipeline in known:
-        networks[pipeline.family] |= pipeline.networks
-    assert set(networks_of([settings.queue_name], known)) == networks[Family.REDACTION]
-    assert set(networks_of([settings.transform_queue], known)) == set().union(*networks.values())
-    assert networks[Family.TRANSFORM] - networks[Family.REDACTION]
+    privacy = list(real_pipelines(settings).values())[:2]
+    other = Pipeline("up", "", Family.TRANSFORM, (Enlarging(),), settings.transform_queue, 600)
+    redacting = set(privacy[0].networks)
+    known = [*privacy, other]
+    assert set(networks_of([settings.queue_name], known)) == redacting
+    assert set(networks_of([settings.transform_queue], known)) == redacting | {"enlarger"}
     assert networks_of(["another_queue"], known) == []
 
 
