@@ -41,6 +41,7 @@ LONGEST = (
     "test_hostile_files",
     "test_privacy",
     "test_quality",
+    "test_stored",
 )
 """Files that take longest. They go first, so that none of them runs alone at the end."""
 

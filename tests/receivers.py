@@ -59,8 +59,10 @@ class Receiver:
 
 
 @contextmanager
-def receiving(certificate: Path | None = None) -> Iterator[Receiver]:
-    """A receiver on 127.0.0.1; over TLS if there is a file with key and certificate."""
+def receiving(
+    certificate: Path | None = None, address: tuple[str, int] = ("127.0.0.1", 0)
+) -> Iterator[Receiver]:
+    """A receiver on this machine; over TLS if there is a file with key and certificate."""
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -75,7 +77,7 @@ def receiving(certificate: Path | None = None) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(address, Handler)
     if certificate is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
@@ -84,7 +86,7 @@ def receiving(certificate: Path | None = None) -> Iterator[Receiver]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     receiver.port = server.server_address[1]
-    receiver.url = f"http{'s' if certificate else ''}://127.0.0.1:{receiver.port}/hook"
+    receiver.url = f"http{'s' if certificate else ''}://{address[0]}:{receiver.port}/hook"
     try:
         yield receiver
     finally:
