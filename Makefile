@@ -28,10 +28,10 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt tools/pip.txt
 	$(PYTHON) -c 'import sys; sys.exit("blurline needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	@# The pip that old Pythons bring takes half as long again.
+	@# The pip that old Pythons bring takes half as long again, and setuptools makes the wheel.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tools/pip.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -108,8 +108,8 @@ dashboards: $(INSTALLED) ## write Grafana's dashboards anew
 lock: ## write the pinned versions anew: the newest that pyproject.toml and package.json allow
 	rm -rf build/lock build/lock-checkov build/lock-panoramax
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --upgrade pip
-	build/lock/bin/python -m pip freeze --all | grep '^pip==' > tools/pip.txt
+	build/lock/bin/python -m pip install --quiet --upgrade pip setuptools
+	build/lock/bin/python -m pip freeze --all | grep -E '^(pip|setuptools)==' > tools/pip.txt
 	build/lock/bin/python -m pip install --quiet '.[dev,load]'
 	build/lock/bin/python -m pip freeze --exclude blurline > constraints.txt
 	$(PYTHON) -m venv build/lock-checkov
