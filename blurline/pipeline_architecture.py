@@ -11,9 +11,12 @@ into a pipeline below. Uploads choose a pipeline by its name.
 
 from blurline.inference.scan import Scan
 from blurline.settings import Settings
+from blurline.stages.artistic import Aged, Comic
 from blurline.stages.blur import Blur
 from blurline.stages.detect import Detect
+from blurline.stages.enhance import Enhance
 from blurline.stages.frame import Quality
+from blurline.stages.options import TRANSFORM
 from blurline.stages.pipeline import Family, Level, Pipeline, Target
 
 VEHICLES = frozenset({"car", "motorcycle", "bus", "truck"})
@@ -85,4 +88,34 @@ def pipelines(settings: Settings) -> dict[str, Pipeline]:
         ),
         Pipeline("blur", "Blur only", Family.REDACTION, (blur,), queue, patience),
     )
-    return {pipeline.name: pipeline for pipeline in redaction}
+    queue, patience = settings.transform_queue, settings.transform_timeout
+    transform = (
+        Pipeline(
+            "enhance",
+            "Make colours, light, details and noise better",
+            Family.TRANSFORM,
+            (Enhance(),),
+            queue,
+            patience,
+            TRANSFORM,
+        ),
+        Pipeline(
+            "style-comic",
+            "Make it a comic: flat colours, inked lines",
+            Family.TRANSFORM,
+            (Comic(),),
+            queue,
+            patience,
+            TRANSFORM,
+        ),
+        Pipeline(
+            "style-aged",
+            "Make it an old print: brown, faded, with grain",
+            Family.TRANSFORM,
+            (Aged(),),
+            queue,
+            patience,
+            TRANSFORM,
+        ),
+    )
+    return {pipeline.name: pipeline for pipeline in (*redaction, *transform)}

@@ -65,10 +65,13 @@ MOST_GAIN = 6.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
+class Plan:
     """What is to be done to a picture, by what was seen of all of it.
 
     Attributes:
+        gains: what red, green and blue are multiplied with to take a colour cast away.
+        black, white: the values that become 0 and 255 after that.
+        gamma: power of the curve of brightness; below 1 it gets brighter.
         levels: new values of red, green and blue for each old one, shape (256, 1, 3).
         curve: the new brightness for each old one, both of 0 to 255.
         slope, offset: what surrounds a detail is slope times its brightness plus offset.
@@ -76,6 +79,10 @@ class _Plan:
         noise: deviation of the noise to take away, in tones of 255.
     """
 
+    gains: NDArray[np.float64]
+    black: int
+    white: int
+    gamma: float
     levels: NDArray[np.uint8]
     curve: NDArray[np.float32]
     slope: Field
@@ -85,12 +92,13 @@ class _Plan:
 
 
 def enhanced(
-    pixels: Pixels, *, denoise: int = 2, sharpen: float = 0.3, strength: float = 1.0
+    pixels: Pixels, plan: Plan, *, denoise: int = 2, sharpen: float = 0.3, strength: float = 1.0
 ) -> Pixels:
     """A better picture.
 
     Args:
         pixels: RGB, shape (height, width, 3), of any size.
+        plan: see `planned`, made of this picture.
         denoise: how much of the noise that is seen is taken away, 0 (none) to 3.
         sharpen: how much edges are sharpened, 0 (not) to 1.
         strength: share of the better picture in the result, 0 (the picture as it is) to 1.
@@ -99,7 +107,6 @@ def enhanced(
         A new picture of the same size.
     """
     height, width = pixels.shape[:2]
-    plan = _planned(pixels)
     quiet = QUIET[denoise] * plan.noise
     soft = max(0.5, SHARP_RADIUS * unit(pixels))
     reach = ceil(4 * soft) + 1 + REACH // 2
@@ -126,22 +133,28 @@ def enhanced(
     return result
 
 
-def _planned(pixels: Pixels) -> _Plan:
-    """What is to be done to the picture."""
+def planned(pixels: Pixels) -> Plan:
+    """What is to be done to a picture: RGB, shape (height, width, 3), of any size."""
     height, width = pixels.shape[:2]
     small = reduced(pixels, WORK_PIXELS)
-    neutral = _neutral(neutral_gains(pixels))
+    gains = neutral_gains(pixels)
+    neutral = _neutral(gains)
     black, white = _ends(np.asarray(cv2.LUT(small, neutral), np.uint8))
     wide = np.clip((neutral.astype(np.float32) - black) * (255 / (white - black)), 0, 255)
     levels = np.rint(wide).astype(np.uint8)
     luma = np.asarray(cv2.cvtColor(cv2.LUT(small, levels), cv2.COLOR_RGB2GRAY), np.uint8)
-    curve = _curve(luma)
+    gamma = _gamma(luma)
+    curve = np.asarray(255 * np.linspace(0, 1, 256) ** gamma, np.float32)
     tone = np.asarray(cv2.LUT(luma, curve), np.float32)
     slope, offset = _surroundings(tone)
     contrast = float(np.abs(tone - (slope * tone + offset)).mean()) / 255
     need = float(np.clip((DETAILED - contrast) / (DETAILED - PLAIN), 0, 1))
     whole = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
-    return _Plan(
+    return Plan(
+        gains,
+        black,
+        white,
+        gamma,
         levels,
         curve,
         Field.of(slope, height, width),
@@ -166,12 +179,11 @@ def _ends(small: Pixels) -> tuple[int, int]:
     return black, min(255, max(white, DARKEST_WHITE, black + DARKEST_WHITE))
 
 
-def _curve(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """New tones for all old ones that lead a picture's middle out of the dark, or of the glare."""
+def _gamma(luma: NDArray[np.uint8]) -> float:
+    """The power that leads a picture's middle out of the dark, or out of the glare."""
     middle = float(np.clip(np.median(luma) / 255, 0.02, 0.98))
     wanted = middle + LIFTED * (float(np.clip(middle, DIM, PALE)) - middle)
-    gamma = float(np.clip(np.log(wanted) / np.log(middle), STEEPEST_GAMMA, 1 / STEEPEST_GAMMA))
-    return np.asarray(255 * np.linspace(0, 1, 256) ** gamma, np.float32)
+    return float(np.clip(np.log(wanted) / np.log(middle), STEEPEST_GAMMA, 1 / STEEPEST_GAMMA))
 
 
 def _surroundings(tone: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -74,6 +74,9 @@ OUTPUT_FORMAT = Option(
     words=tuple(OutputFormat),
 )
 
+TRANSFORM: tuple[Option[Any], ...] = (METADATA, OUTPUT_FORMAT)
+"""The options of every pipeline of the transform family."""
+
 
 def redaction_options(known: Collection[str]) -> tuple[Option[Any], ...]:
     """The options of a stage that redacts targets of these names."""

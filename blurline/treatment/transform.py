@@ -17,12 +17,9 @@ from blurline.imaging.rewrite import new_picture, read_alpha
 from blurline.inference.detector import Detectors
 from blurline.stages.frame import Frame
 from blurline.stages.options import METADATA, OUTPUT_FORMAT
-from blurline.stages.optiontable import Option, Values
+from blurline.stages.optiontable import Values
 from blurline.stages.pipeline import Pipeline, Transforming, output_size
 from blurline.treatment.outputs import Context, Output, Role, Source, Stopwatch, Treated
-
-COMMON: tuple[Option[Any], ...] = (METADATA, OUTPUT_FORMAT)
-"""The options of every pipeline of the family."""
 
 OPAQUE = (Kind.JPEG,)
 """The kinds of files that hold no transparency."""
