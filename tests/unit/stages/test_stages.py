@@ -440,7 +440,13 @@ def known() -> dict[str, Pipeline]:
 
 def test_the_pipelines_and_their_stages_are_these(known: dict[str, Pipeline]) -> None:
     stages = {name: [stage.name for stage in pipeline.stages] for name, pipeline in known.items()}
-    assert stages == {"blur_detect": ["blur", "detect"], "blur": ["blur"]}
+    assert stages == {
+        "blur_detect": ["blur", "detect"],
+        "blur": ["blur"],
+        "enhance": ["enhance"],
+        "style-comic": ["style-comic"],
+        "style-aged": ["style-aged"],
+    }
     assert [pipeline.name for pipeline in known.values()] == list(known)
     assert all(pipeline.summary for pipeline in known.values())
 
