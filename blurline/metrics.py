@@ -53,7 +53,7 @@ BATCH_FILES = Histogram(
 JOBS = Counter(
     "blurline_jobs_total",
     "Tries of jobs that ended in this worker process: completed, failed or retried.",
-    ["outcome"],
+    ["queue", "pipeline", "outcome"],
 )
 JOB_FAILURES = Counter(
     "blurline_job_failures_total",
@@ -63,23 +63,27 @@ JOB_FAILURES = Counter(
 JOB_SECONDS = Histogram(
     "blurline_job_seconds",
     "Seconds from a picture's upload to the end of its job, completed or failed.",
-    ["outcome"],
+    ["queue", "pipeline", "outcome"],
     buckets=JOB_BUCKETS,
 )
 WAIT_SECONDS = Histogram(
     "blurline_job_wait_seconds",
-    "Seconds that a job waited in the queue before a worker took it.",
+    "Seconds that a job waited in its queue before a worker took it.",
+    ["queue", "pipeline"],
     buckets=JOB_BUCKETS,
 )
 STAGE_SECONDS = Histogram(
     "blurline_stage_seconds",
     "Wall-clock seconds of one stage of a job: fetch, decode, blur, detect, encode, store, and "
     "second look where there is one.",
-    ["stage"],
+    ["queue", "pipeline", "stage"],
     buckets=STAGE_BUCKETS,
 )
 JOBS_RUNNING = Gauge(
-    "blurline_jobs_running", "Jobs that this worker process runs now.", multiprocess_mode="livesum"
+    "blurline_jobs_running",
+    "Jobs that this worker process runs now.",
+    ["queue"],
+    multiprocess_mode="livesum",
 )
 WEBHOOKS = Counter(
     "blurline_webhooks_total",
@@ -163,26 +167,32 @@ REDIS_ERRORS = Counter(
 # A rate can be told from the first count on only of a series that was there before.
 for _outcome in ("taken", "replayed", "full", "share", "late", "mismatch"):
     UPLOADS.labels(_outcome)
-for _outcome in ("completed", "failed", "retried"):
-    JOBS.labels(_outcome)
-for _outcome in ("completed", "failed"):
-    JOB_SECONDS.labels(_outcome)
 for _outcome in ("delivered", "retried", "given_up", "dropped"):
     WEBHOOKS.labels(_outcome)
 for _outcome in ("passed", "mended"):
     SECOND_LOOKS.labels(_outcome)
 
+
+def expect_jobs(queue: str, pipeline: str) -> None:
+    """Have the series of that pipeline's jobs there before the first one."""
+    for outcome in ("completed", "failed", "retried"):
+        JOBS.labels(queue, pipeline, outcome)
+    for outcome in ("completed", "failed"):
+        JOB_SECONDS.labels(queue, pipeline, outcome)
+
+
 SHARED = {
-    "blurline_images": "Jobs that ended, over all workers: completed or failed.",
-    "blurline_queue_depth": "Jobs that wait in the queue.",
+    "blurline_images": "Jobs of a queue that ended, over all workers: completed or failed.",
+    "blurline_queue_depth": "Jobs that wait in a queue.",
     "blurline_queue_capacity": "Waiting jobs above which an upload is answered 429.",
-    "blurline_queue_processing": "Jobs that run now, over all workers.",
-    "blurline_queue_oldest_age_seconds": "How long the job at the head of the queue has waited.",
-    "blurline_queue_estimated_seconds": "Predicted seconds until the queue is empty; missing "
-    "while no worker is alive.",
+    "blurline_queue_processing": "Jobs of a queue that run now, over all workers.",
+    "blurline_queue_workers": "Worker processes that are alive and serve a queue.",
+    "blurline_queue_oldest_age_seconds": "How long the job at the head of a queue has waited.",
+    "blurline_queue_estimated_seconds": "Predicted seconds until a queue is empty; missing "
+    "while nobody serves it.",
     "blurline_worker_processes": "Worker processes that are alive.",
-    "blurline_worker_threads": "Jobs that all living workers can run at a time.",
-    "blurline_worker_threads_busy": "Threads of all living workers that run a job now.",
+    "blurline_worker_threads": "Jobs of a queue that all living workers can run at a time.",
+    "blurline_worker_threads_busy": "Threads of all living workers that run a job of a queue now.",
     "blurline_redis_memory_bytes": "Memory that Redis uses.",
     "blurline_redis_memory_limit_bytes": "Memory that Redis may use; without a limit of its own, "
     "that of its machine.",
@@ -228,4 +238,5 @@ __all__ = [
     "UPLOADS",
     "WAIT_SECONDS",
     "WEBHOOKS",
+    "expect_jobs",
 ]

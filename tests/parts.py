@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -152,9 +152,11 @@ class ValkeyServer:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[httpx.Client]:
-    """The API for these settings on a real socket, and a client of it."""
-    app = create_app(settings, pipelines(settings))
+def serving(
+    settings: Settings, known: Mapping[str, Pipeline] | None = None
+) -> Iterator[httpx.Client]:
+    """The API for these settings, and perhaps pipelines, on a real socket, and a client of it."""
+    app = create_app(settings, known or pipelines(settings))
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, http=GuardedProtocol, log_level="warning", access_log=False)
     server = uvicorn.Server(config)

@@ -142,7 +142,7 @@ class StatusAnswer(BaseModel):
     error: ErrorBody | None
 
 
-class QueueAnswer(BaseModel):
+class QueueFigures(BaseModel):
     """What waits and what runs."""
 
     depth: int = Field(description="jobs that wait", examples=[12])
@@ -152,9 +152,15 @@ class QueueAnswer(BaseModel):
     failed: int = Field(description="failed jobs that Redis still remembers")
     oldest_age_seconds: float
     estimated_seconds: float | None = Field(
-        description="predicted seconds until the queue is empty; null while no worker is alive, or "
-        "none has done anything yet"
+        description="predicted seconds until the queue is empty; null while nobody serves it, or "
+        "nobody has done anything yet"
     )
+
+
+class QueueAnswer(QueueFigures):
+    """What waits and what runs, in all: of ages and predictions it is the longest."""
+
+    queues: dict[str, QueueFigures] = Field(description="the same of each queue")
 
 
 class Percentiles(BaseModel):
@@ -195,8 +201,8 @@ class ProcessUse(BaseModel):
     memory_bytes: int
 
 
-class StatsAnswer(BaseModel):
-    """The service in figures."""
+class JobFigures(BaseModel):
+    """What has become of jobs, and who works on them."""
 
     throughput: dict[str, float] = Field(
         description="completed images a second over the last 1, 5 and 15 minutes",
@@ -206,8 +212,14 @@ class StatsAnswer(BaseModel):
     success_rate: float | None
     latency_seconds: Percentiles
     mean_processing_seconds: float | None
-    queue: QueueAnswer
     workers: WorkersAnswer
+
+
+class StatsAnswer(JobFigures):
+    """The service in figures, in all and by queue."""
+
+    queue: QueueAnswer
+    queues: dict[str, JobFigures] = Field(description="the same of each queue's jobs and workers")
     redactions: dict[str, int]
     detections: dict[str, LabelAnswer]
     processes: list[ProcessUse]
@@ -264,6 +276,7 @@ class HealthAnswer(BaseModel):
         description="ok, degraded (takes uploads, but something lacks) or down", examples=["ok"]
     )
     dependencies: dict[str, Dependency]
+    queues: dict[str, Dependency] = Field(description="whether anybody works on each queue")
     targets: dict[str, Dependency] = Field(description="what can be blurred")
     precision: dict[str, list[str]] = Field(
         default_factory=dict,

@@ -118,5 +118,5 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
         originals=OriginalDesk(reports, records, originals, trail),
         deletion=deletion,
         vitals=vitals,
-        page=MetricsPage(settings, SharedCollector(redis, vitals, queues, presence)),
+        page=MetricsPage(settings, SharedCollector(redis, vitals, presence)),
     )

@@ -3,7 +3,7 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from time import perf_counter
 from typing import Any
@@ -20,8 +20,7 @@ from blurline.api.vitals import Vitals
 from blurline.errors import TemporaryError
 from blurline.log import subject
 from blurline.machine import MachineCollector, folders_of
-from blurline.queue.presence import Presence
-from blurline.queue.queues import Queues
+from blurline.queue.presence import Presence, WorkerReport
 from blurline.queue.server import redis_memory
 from blurline.settings import Settings
 
@@ -41,47 +40,63 @@ log = logging.getLogger(__name__)
 class SharedCollector(Collector):
     """Reads queue, totals and workers when it is asked; silent while Redis is away."""
 
-    def __init__(self, redis: Redis, vitals: Vitals, queues: Queues, presence: Presence) -> None:
+    def __init__(self, redis: Redis, vitals: Vitals, presence: Presence) -> None:
         self._redis = redis
         self._vitals = vitals
-        self._queues = queues
         self._presence = presence
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of `metrics.SHARED`."""
         try:
-            totals, queue = self._queues.first.stats.totals(), self._vitals.queue()
+            totals, queues = self._vitals.totals(), self._vitals.queue().queues
             workers = self._presence.alive()
         except TemporaryError:
             return
         images = CounterMetricFamily(
-            "blurline_images", metrics.SHARED["blurline_images"], labels=["outcome"]
+            "blurline_images", metrics.SHARED["blurline_images"], labels=["queue", "outcome"]
         )
-        images.add_metric(["completed"], totals.completed)
-        images.add_metric(["failed"], totals.failed)
+        for name, ended in totals.items():
+            images.add_metric([name, "completed"], ended.completed)
+            images.add_metric([name, "failed"], ended.failed)
         yield images
-        values = {
-            "blurline_queue_depth": queue.depth,
-            "blurline_queue_capacity": queue.capacity,
-            "blurline_queue_processing": queue.processing,
-            "blurline_queue_oldest_age_seconds": queue.oldest_age_seconds,
-            "blurline_queue_estimated_seconds": queue.estimated_seconds,
-            "blurline_worker_processes": len(workers),
-            "blurline_worker_threads": sum(worker.threads for worker in workers),
-            "blurline_worker_threads_busy": sum(worker.busy for worker in workers),
+        by_queue: dict[str, dict[str, float | None]] = {
+            name: {
+                "blurline_queue_depth": queue.depth,
+                "blurline_queue_capacity": queue.capacity,
+                "blurline_queue_processing": queue.processing,
+                "blurline_queue_oldest_age_seconds": queue.oldest_age_seconds,
+                "blurline_queue_estimated_seconds": queue.estimated_seconds,
+                **_hands(name, workers),
+            }
+            for name, queue in queues.items()
         }
+        for metric in by_queue[next(iter(by_queue))]:
+            family = GaugeMetricFamily(metric, metrics.SHARED[metric], labels=["queue"])
+            for name, figures in by_queue.items():
+                if (figure := figures[metric]) is not None:
+                    family.add_metric([name], figure)
+            yield family
+        values = {"blurline_worker_processes": len(workers)}
         # A Redis of others may not let us ask for its memory.
         with suppress(TemporaryError):
             memory = redis_memory(self._redis)
             values["blurline_redis_memory_bytes"] = memory.used
             values["blurline_redis_memory_limit_bytes"] = memory.limit
         for name, value in values.items():
-            if value is not None:
-                yield GaugeMetricFamily(name, metrics.SHARED[name], value=value)
+            yield GaugeMetricFamily(name, metrics.SHARED[name], value=value)
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering does not ask Redis."""
         return []
+
+
+def _hands(queue: str, workers: Sequence[WorkerReport]) -> dict[str, float]:
+    hands = [worker.queues[queue] for worker in workers if queue in worker.queues]
+    return {
+        "blurline_queue_workers": len(hands),
+        "blurline_worker_threads": sum(one.threads for one in hands),
+        "blurline_worker_threads_busy": sum(one.busy for one in hands),
+    }
 
 
 class MetricsPage:

@@ -99,6 +99,11 @@ class Queues(Mapping[str, JobQueue]):
         """
         return self._queues.get(queue_of(self._pipelines, pipeline) or "", self.first)
 
+    def labels(self, pipeline: str) -> tuple[str, str]:
+        """What the labels `queue` and `pipeline` of metrics say of its jobs: `other` of several
+        pipelines one after the other, and of one that is gone, since labels have few values."""
+        return self.of(pipeline).name, pipeline if pipeline in self._pipelines else "other"
+
     def submit(
         self, specs: Sequence[JobSpec], *, accepted: bool = False, shared: int | None = None
     ) -> list[Submission]:

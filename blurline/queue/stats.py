@@ -42,6 +42,11 @@ class LabelStats:
     count: int
     mean_confidence: float
 
+    def __add__(self, other: "LabelStats") -> "LabelStats":
+        count = self.count + other.count
+        confidence = self.count * self.mean_confidence + other.count * other.mean_confidence
+        return LabelStats(count, confidence / count)
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -56,6 +61,21 @@ class Totals:
     redactions: dict[str, int]
     detections: dict[str, LabelStats]
     latencies: dict[int, int]
+
+    def __add__(self, other: "Totals") -> "Totals":
+        labels = self.detections.keys() | other.detections.keys()
+        none = LabelStats(0, 0.0)
+        return Totals(
+            self.completed + other.completed,
+            self.failed + other.failed,
+            self.processing_seconds + other.processing_seconds,
+            dict(Counter(self.redactions) + Counter(other.redactions)),
+            {
+                label: self.detections.get(label, none) + other.detections.get(label, none)
+                for label in sorted(labels)
+            },
+            dict(Counter(self.latencies) + Counter(other.latencies)),
+        )
 
     @property
     def success_rate(self) -> float | None:
@@ -85,6 +105,10 @@ class Totals:
                 return low + (high - low) * (wanted - below) / inside
             below += inside
         return LATENCY_EDGES[-1]
+
+
+NOTHING = Totals(0, 0, 0.0, {}, {}, {})
+"""Before the first picture."""
 
 
 class Stats:

@@ -41,9 +41,10 @@ class Endings:
         """
         won = self.records.commit(record)
         if won:
-            metrics.JOBS.labels(record.status.value).inc()
+            labels = (*self.queues.labels(record.pipeline), record.status.value)
+            metrics.JOBS.labels(*labels).inc()
             seconds = max(0.0, record.updated_at - record.submitted_at)
-            metrics.JOB_SECONDS.labels(record.status.value).observe(seconds)
+            metrics.JOB_SECONDS.labels(*labels).observe(seconds)
             if record.error:
                 metrics.JOB_FAILURES.labels(record.error.code).inc()
             why = f" ({record.error.code})" if record.error else ""

@@ -51,7 +51,7 @@ class ImageJob(QueuedJob):
             raise RefusedMessageError("the message asks for something else than a picture")
         now = rq_now()
         waited = max(0.0, (now - (self.enqueued_at or now)).total_seconds())
-        process_image(self.id, retries_left=self.retries_left or 0, waited=waited)
+        process_image(self.id, self.origin, retries_left=self.retries_left or 0, waited=waited)
 
 
 class ImageWorker(SimpleWorker):

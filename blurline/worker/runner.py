@@ -10,9 +10,9 @@ from blurline.errors import (
     OriginalMissingError,
     TemporaryError,
 )
-from blurline.jobs.job import GIVEN_UP, JobError
+from blurline.jobs.job import GIVEN_UP, JobError, JobSpec
 from blurline.jobs.orders import Order, read_order
-from blurline.jobs.processor import Processed, Processor
+from blurline.jobs.processor import Processor
 from blurline.log import mention
 from blurline.queue.queuedjob import RETRY_SECONDS
 from blurline.worker.endings import Endings
@@ -53,6 +53,7 @@ class JobRunner:
                 return
             raise OriginalMissingError("what was ordered is not in the store any more")
         mention(request_id=order.spec.request_id)
+        metrics.WAIT_SECONDS.labels(*self._labels(order.spec)).observe(waited)
         with tracing.continued(order.spec.trace):
             if order.spec.trace:
                 tracing.lap("wait", waited)
@@ -75,7 +76,7 @@ class JobRunner:
             elif last_try:
                 self.endings.fail(spec, GIVEN_UP)
             else:
-                metrics.JOBS.labels("retried").inc()
+                metrics.JOBS.labels(*self._labels(spec), "retried").inc()
             raise
         with tracing.span("commit"):
             record = self.endings.outbox.addressed(processed.record, spec)
@@ -85,11 +86,17 @@ class JobRunner:
             if record.slot:
                 # The names without one are of a try that has no record, and will have none.
                 self.endings.withdraw(spec.job_id)
-            _observe(processed)
+            labels = self._labels(spec)
+            for stage, seconds in processed.seconds.items():
+                metrics.STAGE_SECONDS.labels(*labels, stage).observe(seconds)
+            processed.treated.count()
             self.endings.tell(record)
         else:
             self.endings.withdraw(spec.job_id, record.slot)
             self._accept_earlier(spec.job_id)
+
+    def _labels(self, spec: JobSpec) -> tuple[str, str]:
+        return self.endings.queues.labels(spec.pipeline)
 
     def _accept_earlier(self, job_id: str) -> None:
         """Leave the job as it has ended meanwhile."""
@@ -113,14 +120,7 @@ RUNNER: ContextVar[JobRunner] = ContextVar("RUNNER")
 """The runner of this worker thread; set by `blurline.worker.crew`."""
 
 
-def process_image(job_id: str, *, retries_left: int, waited: float) -> None:
-    """One try of a job, by this thread's runner; see `JobRunner.run`."""
-    metrics.WAIT_SECONDS.observe(waited)
-    with metrics.JOBS_RUNNING.track_inprogress():
+def process_image(job_id: str, queue: str, *, retries_left: int, waited: float) -> None:
+    """One try of a job of that queue, by this thread's runner; see `JobRunner.run`."""
+    with metrics.JOBS_RUNNING.labels(queue).track_inprogress():
         RUNNER.get().run(job_id, retries_left=retries_left, waited=waited)
-
-
-def _observe(processed: Processed) -> None:
-    for stage, seconds in processed.seconds.items():
-        metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-    processed.treated.count()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from blurline import metrics
 from blurline.certificate.signing import load_signing_key
 from blurline.errors import ModelError, ModelMissingError, SettingsError
 from blurline.imaging.header import limits_of
@@ -59,6 +60,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     redis = connect(redis_url)
     queues = Queues(redis, settings, pipelines)
     served = served_queues(settings, queues)
+    for pipeline in pipelines.values():
+        metrics.expect_jobs(pipeline.queue, pipeline.name)
     names = networks_of(served, pipelines.values())
     detectors = load_detectors(names, inference(settings), missing=_warn)
     if names and not detectors:

@@ -35,6 +35,7 @@ from blurline.stages.frame import Frame, Redaction
 from blurline.storage.objects import FolderStore
 from tests.parts import (
     PATIENCE,
+    QUEUE,
     ROOT,
     ValkeyServer,
     environment_of,
@@ -43,9 +44,14 @@ from tests.parts import (
     job_spec,
     runner,
     settings_for,
+    treating,
 )
 
 Start = Callable[..., httpx.Client]
+
+
+JOBS = {"queue": QUEUE, "pipeline": "test"}
+"""Labels of the jobs here."""
 
 
 def value(name: str, **labels: str) -> float:
@@ -64,8 +70,7 @@ def counted(by: float, name: str, **labels: str) -> Iterator[None]:
 def work_off(settings: Settings, *pictures: bytes, second_looks: float = 0.0) -> None:
     """Run a job for each picture, in this thread."""
     jobs = runner(settings)
-    treatment = replace(jobs._processor.treatment, second_looks=second_looks)
-    jobs._processor = replace(jobs._processor, treatment=treatment)
+    jobs._processor = replace(jobs._processor, treatment=treating(second_looks=second_looks))
     queue = Queues(connect(settings.redis_url or ""), settings, {})
     for picture in pictures:
         spec = job_spec(targets=(), pipeline="test", submitted_at=time.time() - 100)
@@ -79,15 +84,15 @@ def test_a_job_is_counted_by_its_end_its_time_and_what_was_found(
     redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
     with (
-        counted(1, "blurline_jobs_total", outcome="completed"),
-        counted(1, "blurline_job_seconds_count", outcome="completed"),
-        counted(0, "blurline_job_seconds_bucket", outcome="completed", le="60.0"),
-        counted(1, "blurline_job_seconds_bucket", outcome="completed", le="120.0"),
-        counted(1, "blurline_job_wait_seconds_count"),
+        counted(1, "blurline_jobs_total", **JOBS, outcome="completed"),
+        counted(1, "blurline_job_seconds_count", **JOBS, outcome="completed"),
+        counted(0, "blurline_job_seconds_bucket", **JOBS, outcome="completed", le="60.0"),
+        counted(1, "blurline_job_seconds_bucket", **JOBS, outcome="completed", le="120.0"),
+        counted(1, "blurline_job_wait_seconds_count", **JOBS),
         counted(1, "blurline_image_redactions_bucket", le="0.0"),
         counted(1, "blurline_image_redacted_ratio_bucket", le="0.0"),
         counted(0, "blurline_image_detections_count"),
-        counted(1, "blurline_stage_seconds_count", stage="encode"),
+        counted(1, "blurline_stage_seconds_count", **JOBS, stage="encode"),
     ):
         work_off(settings_for(redis_url, tmp_path), small_jpeg)
 
@@ -96,9 +101,9 @@ def test_a_job_that_fails_is_counted_by_the_code_of_its_error(
     redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
     with (
-        counted(1, "blurline_jobs_total", outcome="failed"),
+        counted(1, "blurline_jobs_total", **JOBS, outcome="failed"),
         counted(1, "blurline_job_failures_total", code="corrupt_image"),
-        counted(1, "blurline_job_seconds_count", outcome="failed"),
+        counted(1, "blurline_job_seconds_count", **JOBS, outcome="failed"),
         counted(0, "blurline_image_redactions_count"),
     ):
         work_off(settings_for(redis_url, tmp_path), small_jpeg[: len(small_jpeg) // 2])

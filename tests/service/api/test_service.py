@@ -29,6 +29,7 @@ QUEUE = {
     "failed",
     "oldest_age_seconds",
     "estimated_seconds",
+    "queues",
 }
 FAMILIES = (
     {
@@ -114,6 +115,7 @@ def test_stats_have_all_figures(client: httpx.Client, stack: Stack, small_jpeg: 
         "latency_seconds",
         "mean_processing_seconds",
         "queue",
+        "queues",
         "workers",
         "redactions",
         "detections",
@@ -159,7 +161,8 @@ def test_the_queue_tells_what_waits(idle_client: Start, small_jpeg: bytes) -> No
     queue = client.get("/queue-status").json()
 
     assert set(empty) == set(queue) == QUEUE
-    assert (empty["depth"], empty["capacity"], empty["oldest_age_seconds"]) == (0, 7, 0)
+    assert (empty["depth"], empty["oldest_age_seconds"]) == (0, 0)
+    assert empty["capacity"] == 7 * len(empty["queues"])
     assert queue["depth"] == 3
     assert queue["oldest_age_seconds"] > 0
     assert (queue["processing"], queue["failed"], queue["retrying"]) == (0, 0, 0)
@@ -190,7 +193,7 @@ def test_a_healthy_service_names_each_dependency_and_target(client: httpx.Client
 
     health = answer.json()
     assert answer.status_code == 200
-    assert set(health) == {"status", "dependencies", "targets", "precision"}
+    assert set(health) == {"status", "dependencies", "queues", "targets", "precision"}
     assert set(health["precision"]) >= {"centerface", "platenet", "yolo11n"}
     here = cpu_arithmetic()
     assert all(computed == [here] for computed in health["precision"].values())

@@ -4,25 +4,40 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from rq import Worker
 from rq.job import Job
 
 from blurline.errors import SettingsError
 from blurline.jobs.job import JobStatus
 from blurline.pipeline_architecture import pipelines as real_pipelines
+from blurline.queue.presence import Hands, Presence, WorkerReport
 from blurline.queue.queues import Queues
 from blurline.settings import Settings, load_settings
 from blurline.stages.pipeline import Family, Pipeline
 from blurline.storage.objects import open_store
 from blurline.worker.reconciler import OLDER_THAN, open_reconciler
 from blurline.worker.service import networks_of, served_queues
-from tests.parts import QUEUE, ROOT, Unseeing, eventually, files_below, job_spec
+from tests.parts import (
+    QUEUE,
+    ROOT,
+    Unseeing,
+    done,
+    eventually,
+    files_below,
+    fresh,
+    job_spec,
+    refusal,
+    serving,
+)
 from tests.queue_parts import SECOND, THIRD, Town, pipelines, town
 
 NAMES = {QUEUE: "one", SECOND: "two", THIRD: "three"}
@@ -235,3 +250,164 @@ def test_jobs_that_redis_forgot_come_back_each_into_its_own_queue_by_one_look(
     alone = Queues(here.redis, here.settings, {})
     open_reconciler(here.settings, alone, one, here.originals).reconcile(older_than=timedelta(0))  # type: ignore[arg-type]
     assert store.lists == one.lists
+
+
+# What the API tells, and whom it refuses
+
+
+@pytest.fixture
+def api(redis_url: str, tmp_path: Path) -> Iterator[tuple[Town, httpx.Client]]:
+    here = town(redis_url, tmp_path, default_pipeline="one", max_queue_seconds=30)
+    known = {  # without options, which are not what matters here
+        name: replace(pipeline, family=Family.TRANSFORM, stages=(Unseeing(),))
+        for name, pipeline in pipelines(here.settings).items()
+    }
+    known["blur"] = real_pipelines(here.settings)["blur"]
+    with serving(here.settings, known) as client:
+        yield here, client
+
+
+def report(here: Town, name: str, networks: tuple[str, ...] | None = None, **threads: int) -> None:
+    """As if a process were there that serves these queues, with the networks that blur."""
+    if networks is None:
+        networks = tuple(real_pipelines(here.settings)["blur"].networks)
+    hands = {queue: Hands(count, 0) for queue, count in threads.items()}
+    now = time.time() + 60
+    told = WorkerReport(name, sum(threads.values()), 0, networks, 1.0, 10**8, now, queues=hands)
+    Presence(here.redis, QUEUE).report(told)
+
+
+def has_done(here: Town, pipeline: str, seconds: float, latency: float = 1.0) -> None:
+    """As if a worker had just done a job of that pipeline."""
+    now = time.time()
+    spec = job_spec(pipeline=pipeline, submitted_at=now - latency)
+    here.queues.of(pipeline).stats.record(done(spec, now, seconds=seconds))
+
+
+def send(client: httpx.Client, picture: bytes, pipeline: str) -> httpx.Response:
+    files, form = {"file": ("a.jpg", picture)}, {"pipeline": pipeline}
+    return client.post("/upload", files=files, data=form, headers=fresh())
+
+
+def test_a_queue_whose_work_takes_too_long_refuses_no_upload_of_another(
+    api: tuple[Town, httpx.Client], small_jpeg: bytes
+) -> None:
+    here, client = api
+    report(here, "w1", **{QUEUE: 2, SECOND: 1})
+    has_done(here, "one", seconds=0.1)
+    has_done(here, "two", seconds=100.0)
+    here.submit("two", small_jpeg)
+    assert refusal(send(client, small_jpeg, "two")) == (429, "queue_full")
+    for _ in range(3):
+        assert send(client, small_jpeg, "one").status_code == 202
+
+
+def test_what_waits_is_told_by_queue_and_in_all(
+    api: tuple[Town, httpx.Client], small_jpeg: bytes
+) -> None:
+    here, client = api
+    report(here, "w1", **{QUEUE: 2, SECOND: 1})
+    has_done(here, "one", seconds=0.5)
+    has_done(here, "two", seconds=5.0)
+    for pipeline in ("one", "two", "one"):
+        send(client, small_jpeg, pipeline)
+    told = client.get("/queue-status").json()
+    assert {name: queue["depth"] for name, queue in told["queues"].items()} == {
+        QUEUE: 2,
+        SECOND: 1,
+        THIRD: 0,
+    }
+    assert told["depth"] == 3
+    assert told["capacity"] == 3 * here.settings.max_queue_size
+    assert told["queues"][QUEUE]["estimated_seconds"] == 0.5
+    assert told["queues"][THIRD]["estimated_seconds"] is None
+    assert told["estimated_seconds"] == 5.0
+
+
+def test_how_long_all_takes_is_not_known_while_nobody_works_on_what_waits(
+    api: tuple[Town, httpx.Client], small_jpeg: bytes
+) -> None:
+    here, client = api
+    report(here, "w1", **{QUEUE: 2})
+    has_done(here, "one", seconds=0.5)
+    assert client.get("/queue-status").json()["estimated_seconds"] == 0.0
+    here.submit("two", small_jpeg)
+    assert client.get("/queue-status").json()["estimated_seconds"] is None
+
+
+def test_what_was_done_is_told_by_queue_and_in_all(api: tuple[Town, httpx.Client]) -> None:
+    """Sums of releases that knew one queue are of the first one."""
+    here, client = api
+    report(here, "w1", **{QUEUE: 4})
+    report(here, "w2", **{QUEUE: 2, SECOND: 1})
+    here.redis.hset("blurline:stats:totals", mapping={"completed": 5, "failed": 2})
+    has_done(here, "one", seconds=1.0)
+    has_done(here, "two", seconds=3.0, latency=20.0)
+    told = client.get("/stats").json()
+    totals = {name: queue["totals"] for name, queue in told["queues"].items()}
+    assert totals == {
+        QUEUE: {"completed": 6, "failed": 2},
+        SECOND: {"completed": 1, "failed": 0},
+        THIRD: {"completed": 0, "failed": 0},
+    }
+    assert told["totals"] == {"completed": 7, "failed": 2}
+    seconds = {name: queue["mean_processing_seconds"] for name, queue in told["queues"].items()}
+    assert seconds == {QUEUE: 1.0, SECOND: 3.0, THIRD: None}
+    assert told["mean_processing_seconds"] == 2.0
+    assert told["queues"][SECOND]["latency_seconds"]["p50"] > 10
+    assert told["queues"][QUEUE]["workers"] == {"processes": 2, "threads": 6, "busy": 0}
+    assert told["workers"] == {"processes": 2, "threads": 7, "busy": 0}
+    assert set(told["queue"]["queues"]) == set(NAMES)
+
+
+def test_shared_metrics_are_told_by_queue(
+    api: tuple[Town, httpx.Client], small_jpeg: bytes
+) -> None:
+    here, client = api
+    report(here, "w1", **{QUEUE: 4})
+    has_done(here, "two", seconds=3.0)
+    send(client, small_jpeg, "two")
+    found: dict[tuple[str, str], float] = {
+        (sample.name, sample.labels["queue"]): sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if "queue" in sample.labels and sample.labels.get("outcome", "completed") == "completed"
+    }
+    assert found["blurline_queue_depth", SECOND] == 1
+    assert found["blurline_queue_depth", QUEUE] == 0
+    assert found["blurline_images_total", SECOND] == 1
+    assert found["blurline_queue_workers", QUEUE] == 1
+    assert found["blurline_queue_workers", THIRD] == 0
+    assert found["blurline_worker_threads", QUEUE] == 4
+    assert ("blurline_queue_estimated_seconds", SECOND) not in found
+
+
+def test_a_worker_of_another_queue_makes_no_target_missing(redis_url: str, tmp_path: Path) -> None:
+    here = town(redis_url, tmp_path)
+    known = real_pipelines(here.settings)
+    blur = known["blur"]
+    other = Pipeline("up", "", Family.TRANSFORM, (Enlarging(),), SECOND, 600)
+    report(here, "w1", **{QUEUE: 2})
+    report(here, "w2", ("enlarger",), **{SECOND: 1})
+    with serving(
+        here.settings, {"blur": blur, "blur_detect": known["blur_detect"], "up": other}
+    ) as client:
+        health = client.get("/health").json()
+        assert {target["status"] for target in health["targets"].values()} == {"ok"}
+        assert health["status"] == "ok"
+        assert {queue["status"] for queue in health["queues"].values()} == {"ok"}
+        report(here, "w3", (), **{QUEUE: 1})
+        health = client.get("/health").json()
+        assert {target["status"] for target in health["targets"].values()} == {"missing"}
+
+
+def test_a_queue_that_nobody_serves_is_told(api: tuple[Town, httpx.Client]) -> None:
+    here, client = api
+    report(here, "w1", **{QUEUE: 2, SECOND: 1})
+    health = client.get("/health").json()
+    assert health["queues"][SECOND] == {"status": "ok", "detail": "1 at a time"}
+    assert health["queues"][THIRD]["status"] == "missing"
+    assert "nobody serves it" in health["queues"][THIRD]["detail"]
+    assert health["status"] == "degraded"
+    report(here, "w2", **{THIRD: 1})
+    assert client.get("/health").json()["status"] == "ok"
