@@ -45,7 +45,8 @@ test: $(INSTALLED) ## run the test suite, JOBS files of it at a time
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-unit: $(INSTALLED) ## run the tests that start no process and open no connection
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) tests/unit
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+		-m 'not long and not validator and not process' $(PYTEST_ARGS) tests/unit
 
 test-long: $(INSTALLED) ## run the tests that take minutes: all hostile files, the API's own description
 	$(BIN)/python -m pytest -m long -o faulthandler_timeout=3600 $(PYTEST_ARGS) tests

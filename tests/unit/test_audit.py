@@ -132,6 +132,7 @@ def test_the_end_of_a_long_trail_is_found_soon(tmp_path: Path) -> None:
     assert counter.asked == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "kind",
     [

@@ -91,6 +91,7 @@ def test_lines_for_programs_are_json() -> None:
     }
 
 
+@pytest.mark.process
 def test_an_api_that_is_started_as_in_its_image_logs_in_the_form_and_no_paths(
     tmp_path: Path,
 ) -> None:

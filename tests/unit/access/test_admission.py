@@ -69,6 +69,7 @@ def test_the_whole_service_does_not_start_on_an_open_address_without_keys(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.process
 def test_the_server_process_says_in_one_line_why_it_does_not_start(tmp_path: Path) -> None:
     environment = {**os.environ, "HOST": "0.0.0.0", "DATA_DIR": str(tmp_path)}  # noqa: S104
     done = subprocess.run(

@@ -251,6 +251,7 @@ def test_who_issues_a_certificate_can_not_name_another_key() -> None:
         issue(certificate(key_id="0" * 16), KEY)
 
 
+@pytest.mark.process
 def test_the_signature_can_be_checked_by_any_other_program(tmp_path: Path) -> None:
     file = json.loads(issue(certificate(), KEY))
     (tmp_path / "key.pem").write_bytes(public_pem(KEY.public))
@@ -429,6 +430,7 @@ print(load_signing_key(None, folder).key_id, wrapped.hex())
 """
 
 
+@pytest.mark.process
 def test_processes_that_start_at_once_share_their_keys(tmp_path: Path) -> None:
     started = [
         subprocess.Popen(

@@ -183,6 +183,7 @@ def test_a_mistyped_folder_is_not_taken_for_an_empty_trail(verify: Cli, tmp_path
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.process
 def test_a_trail_in_a_bucket_is_read(
     verify: Cli, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

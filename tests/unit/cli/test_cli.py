@@ -103,6 +103,7 @@ def test_without_words_it_shows_its_help(cli: Cli) -> None:
     assert "demo" in end.out + end.err
 
 
+@pytest.mark.process
 def test_the_installed_command_tells_its_version() -> None:
     command = Path(sys.executable).with_name("blurline")
 

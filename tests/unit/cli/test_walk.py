@@ -22,12 +22,17 @@ APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(200)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     place = tmp_path / "photos"
     place.mkdir()
-    yield place
-    # Python, and so pytest, can't remove a tree that is deeper than it may recurse.
-    subprocess.run(["/bin/rm", "-rf", place], check=True)
+    return place
+
+
+@pytest.fixture
+def deep(folder: Path) -> Iterator[Path]:
+    """A folder in which there may be a tree that Python, and so pytest, can't remove."""
+    yield folder
+    subprocess.run(["/bin/rm", "-rf", folder], check=True)
 
 
 def put(folder: Path, **files: bytes) -> None:
@@ -157,6 +162,8 @@ def test_the_folder_of_the_results_is_left_out_and_so_is_every_other_one(
     assert seen(folder / "older")["a.jpg"] == "jpeg"
 
 
+@pytest.mark.process
+@pytest.mark.usefixtures("deep")
 def test_names_that_are_no_text_and_folders_too_deep_to_open_are_told(
     folder: Path, small_jpeg: bytes
 ) -> None:
@@ -187,6 +194,8 @@ def test_what_may_not_be_read_is_told(folder: Path, small_jpeg: bytes) -> None:
     assert told == {"a.jpg": "jpeg", "shut": "Permission denied", "c.jpg": "Permission denied"}
 
 
+@pytest.mark.process
+@pytest.mark.usefixtures("deep")
 def test_a_tree_deeper_than_python_may_recurse_is_looked_through(
     folder: Path, small_jpeg: bytes
 ) -> None:

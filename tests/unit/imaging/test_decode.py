@@ -283,6 +283,7 @@ def test_damage_anywhere_gives_pixels_of_the_size_or_a_picture_error(kind: Kind)
         assert pixels.shape == (height, width, 3)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("chunk", [b"IHDR", b"IDAT", b"IEND"])
 def test_a_small_png_whose_chunk_claims_gigabytes_costs_little_memory(
     chunk: bytes, tmp_path: Path

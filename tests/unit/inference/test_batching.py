@@ -291,6 +291,7 @@ def test_after_the_end_there_is_no_thread_and_no_answer() -> None:
         engine.infer(picture(1))
 
 
+@pytest.mark.process
 def test_a_batcher_that_nobody_closed_does_not_keep_the_process_alive() -> None:
     program = (
         "from tests.unit.inference.test_batching import Batcher, Greys, picture\n"

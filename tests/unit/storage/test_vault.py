@@ -62,6 +62,7 @@ def test_an_original_comes_back_as_it_was_put(vault: OriginalsVault, policy: Ori
     assert vault.get(JOB, Kind.JPEG) == PICTURE
 
 
+@pytest.mark.process
 @needs_s3
 def test_an_original_comes_back_from_a_real_server(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -127,6 +127,7 @@ def test_any_text_is_a_url_or_refused(text: str) -> None:
     assert url.copy_with(host="192.0.2.1").netloc
 
 
+@pytest.mark.process
 def test_a_name_that_is_punycode_of_nothing_is_no_fault_of_ours(
     redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
