@@ -4,12 +4,16 @@ import json
 from random import Random
 from urllib.parse import quote
 
-from blurline.stages.options import NAMES as OPTIONS
+from blurline.pipeline_architecture import pipelines
+from blurline.settings import Settings
+from blurline.stages.pipeline import all_options
 from tests.fuzz.attempt import request
 from tests.fuzz.forms import ROUTES, simple_form
 from tests.fuzz.mutation import sometimes
 from tests.fuzz.seeds import small_picture
 from tests.parts import BAD_IDS, NOBODY
+
+OPTIONS = tuple(all_options(pipelines(Settings())))
 
 NO_PICTURE = b"no picture"
 """What a callback goes with: the URL is checked first, and nothing is ever posted to it."""

@@ -23,7 +23,6 @@ from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.orders import find_order
 from blurline.jobs.records import Batch, open_records
 from blurline.queue.queues import Queues
-from blurline.redaction.zones import Zones
 from blurline.settings import Settings
 from blurline.storage import keys
 from blurline.storage.masterkeys import MasterKeys
@@ -72,8 +71,8 @@ def kept(play: Play, spec: JobSpec, slot: str = "") -> tuple[bytes | None, bytes
 def harmful(spec: JobSpec) -> bytes:
     """An order for the same picture that leaves all of it as it is, as earlier versions wrote it
     without any encryption."""
-    zones = Zones(ignore=(ALL,))
-    return replace(spec, owner="key-mallory", options=replace(spec.options, zones=zones)).to_order()
+    told = replace(spec, owner="key-mallory", options={**spec.options, "ignore_zones": [ALL]})
+    return told.to_order()
 
 
 def planted(spec: JobSpec, name: str) -> dict[str, Callable[[Play], bytes]]:
@@ -189,7 +188,7 @@ def test_a_job_that_has_ended_and_is_queued_again_stays_as_it_is(
 
 
 def certified(certificate: bytes | None) -> str:
-    found: str = json.loads(certificate or b"")["certificate"]["output_sha256"]
+    found: str = json.loads(certificate or b"")["certificate"]["outputs"][0]["sha256"]
     return found
 
 
@@ -226,7 +225,7 @@ def valid(play: Play, record: JobRecord, spec: JobSpec) -> bool:
     return (
         verdict.finding.value == "valid"
         and verdict.certificate is not None
-        and verdict.certificate.primary.sha256 == record.primary.sha256
+        and verdict.certificate.outputs[0].sha256 == record.primary.sha256
         and verdict.certificate.job_id == spec.job_id
     )
 
@@ -325,9 +324,19 @@ ROUTES = ("status", "result", "certificate")
 
 def raw(record: JobRecord, **changes: Any) -> bytes:
     """A record as earlier versions wrote it."""
-    content = json.loads(record.to_json())
-    for name in ("slot", "output_sha256", "report"):
-        del content[name]
+    told, picture = json.loads(record.to_json()), record.primary
+    same = ("job_id", "status", "filename", "submitted_at", "updated_at", "pipeline", "error")
+    content = {
+        **{name: told[name] for name in (*same, "owner")},
+        "file_size": record.input.size,
+        "kind": record.kind.value,
+        "results": {
+            "width": picture.width,
+            "height": picture.height,
+            "processing_time": record.seconds,
+            "blur_metadata": told["reports"]["blur"],
+        },
+    }
     return json.dumps({**content, **changes}, separators=(",", ":")).encode()
 
 

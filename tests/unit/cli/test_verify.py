@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blurline.certificate.certificate import issue
+from blurline.certificate.certificate import CertifiedFile, issue
 from blurline.certificate.signing import SigningKey, load_signing_key, public_key_place
 from tests.commands import Cli, Ended
 from tests.unit.certificate.test_certificate import PICTURE, certificate
@@ -123,7 +123,9 @@ def test_checking_makes_no_key(verify: Cli, issued: Issued, tmp_path: Path) -> N
 
 
 def test_a_certificate_of_another_picture_is_said(verify: Cli, issued: Issued) -> None:
-    other = replace(certificate(issued.key), output_sha256="0" * 64)
+    other = replace(
+        certificate(issued.key), outputs=(CertifiedFile("picture.jpg", "primary", "0" * 64),)
+    )
     issued.certificate.write_bytes(issue(other, issued.key))
     end = verify(issued.picture, issued.certificate, "--key", issued.public)
     check_said(end, 1, "altered: the picture")
