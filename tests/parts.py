@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -55,6 +55,7 @@ from blurline.storage.vault import open_vault
 from blurline.treatment.chain import ChainTreatment
 from blurline.treatment.outputs import Role
 from blurline.treatment.redaction import RedactionTreatment
+from blurline.treatment.transform import TransformTreatment
 from blurline.worker.endings import open_endings
 from blurline.worker.loop import ImageWorker
 from blurline.worker.runner import RUNNER, JobRunner
@@ -349,7 +350,8 @@ def treating(
     """What treats pictures with these networks."""
     limits = limits or limits_of(load_settings())
     redaction = RedactionTreatment(detectors or {}, limits, 90, second_looks)
-    return ChainTreatment({Family.REDACTION: redaction}, limits)
+    transform = TransformTreatment(detectors or {}, 90, limits.max_output_pixels)
+    return ChainTreatment({Family.REDACTION: redaction, Family.TRANSFORM: transform}, limits)
 
 
 class NothingToBlur(Blur):
@@ -362,16 +364,23 @@ class NothingToBlur(Blur):
         return ()
 
 
-def runner(settings: Settings, *stages: Stage) -> JobRunner:
-    """Runs jobs of the pipeline `test`, which looks for nothing and so needs no network."""
-    known = {"test": redacting(NothingToBlur({}), *stages, settings=settings)}
+def runner(
+    settings: Settings,
+    *stages: Stage,
+    more: Sequence[Pipeline] = (),
+    detectors: Detectors | None = None,
+) -> JobRunner:
+    """Runs jobs of the pipeline `test`, which looks for nothing and so needs no network; and of
+    more, with these networks."""
+    test = redacting(NothingToBlur({}), *stages, settings=settings)
+    known = {pipeline.name: pipeline for pipeline in (test, *more)}
     store = open_store(settings)
     limits = limits_of(settings)
     processor = Processor(
         store,
         open_vault(settings, store),
         known,
-        treating(limits=limits),
+        treating(detectors, limits),
         limits,
         load_signing_key(None, settings.data_dir),
     )
@@ -381,13 +390,16 @@ def runner(settings: Settings, *stages: Stage) -> JobRunner:
 
 
 @contextmanager
-def image_worker(settings: Settings, jobs: JobRunner) -> Iterator[ImageWorker]:
-    """A worker in this very thread; `work(max_jobs=...)` lets it run so many jobs."""
+def image_worker(
+    settings: Settings, jobs: JobRunner, queue: str | None = None
+) -> Iterator[ImageWorker]:
+    """A worker of the first queue, or of another one, in this very thread; `work(max_jobs=...)`
+    lets it run so many jobs."""
     connection = connect(settings.redis_url or "")
     token = RUNNER.set(jobs)
     try:
         yield ImageWorker(
-            JobQueue(connection, settings).rq,
+            JobQueue(connection, settings, queue).rq,
             f"test-{uuid4()}",
             connection,
             settings.abandoned_after,

@@ -17,6 +17,9 @@ Version = Literal[2]
 VERSION: Version = 2
 """Of orders and records; those of the release before, which have none, are read as well."""
 
+MEDIA_TYPES = frozenset(kind.content_type for kind in Kind)
+"""Of files that come of jobs."""
+
 
 class JobStatus(StrEnum):
     """Where a job is, in the words of the HTTP contract."""
@@ -141,6 +144,17 @@ class Result:
     size: int | None = None
     sha256: str | None = None
 
+    def is_of(self, job_id: str) -> bool:
+        """Whether a worker can have written it of that job.
+
+        Who can write to the store must not choose what browsers take a file for.
+        """
+        return (
+            keys.is_result_of(job_id, self.key)
+            and keys.RESULT_NAME.fullmatch(self.name) is not None
+            and self.media_type in MEDIA_TYPES
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
@@ -205,8 +219,8 @@ class JobRecord:
         except (ValidationError, LookupError, TypeError, AttributeError):
             # Its text quotes the values.
             raise ValueError("the record is none as this version writes them") from None
-        if not all(keys.is_result_of(record.job_id, one.key) for one in record.outputs):
-            raise ValueError("the record names files of another job")
+        if not all(one.is_of(record.job_id) for one in record.outputs):
+            raise ValueError("the record names files that did not come of that job")
         if record.status is JobStatus.COMPLETED and not record.outputs:
             raise ValueError("the record of a completed job names no result")
         return record

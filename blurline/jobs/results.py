@@ -12,7 +12,13 @@ WRITTEN = tuple(dict.fromkeys(kind.written for kind in Kind))
 
 
 def key_of(job_id: str, output: Output, slot: str) -> str:
-    """The name in the store of a file that came of the job."""
+    """The name in the store of a file that came of the job.
+
+    Raises:
+        ValueError: it is called as no file can be, so that its record could not be read.
+    """
+    if not keys.RESULT_NAME.fullmatch(output.name):
+        raise ValueError(f"{output.name} is no name of a result")
     if output.role is Role.PRIMARY:
         return keys.processed(job_id, Kind(output.media_type.removeprefix("image/")), slot)
     return f"{keys.beside(job_id, slot)}/{output.name}"

@@ -9,6 +9,9 @@ from uuid import uuid4
 from blurline.imaging.kind import Kind
 
 JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+RESULT_NAME = re.compile(r"[0-9a-z_-]+\.[0-9a-z]+")
+"""What callers may ask for a file by that came of a job."""
+
 FLEETING, VERSION_AT = "8", 14
 """The version of UUIDs that is for everybody's own use (RFC 9562, 5.8), and the place of its digit.
 Here it is that of jobs whose caller waits for them: nobody else is told their ids."""
@@ -47,7 +50,8 @@ def beside(job_id: str, slot: str = "") -> str:
 def is_result_of(job_id: str, key: str) -> bool:
     """Whether an object of that name came of the job: see `processed` and `beside`."""
     mine = re.escape(f"processed/{job_id[:2]}/{job_id}")
-    return re.fullmatch(rf"{mine}(\.[0-9a-z]+){{0,2}}(/[0-9a-z_-]+\.[0-9a-z]+)?", key) is not None
+    own = rf"{mine}(\.[0-9a-z]+){{0,2}}(/{RESULT_NAME.pattern})?"
+    return re.fullmatch(own, key) is not None
 
 
 def record(job_id: str) -> str:

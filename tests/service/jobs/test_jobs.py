@@ -21,6 +21,7 @@ from blurline.inference.detector import Detectors
 from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, Result, completed, failed
 from blurline.jobs.processor import Processor
 from blurline.jobs.records import Batch, Records, open_records
+from blurline.jobs.results import key_of
 from blurline.models.inference import inference
 from blurline.models.load import load_detectors
 from blurline.models.wheels import sha256
@@ -38,7 +39,7 @@ from blurline.storage.objects import open_store
 from blurline.storage.signet import Signet
 from blurline.storage.store import Store
 from blurline.storage.vault import ORIGINAL_FORMAT, Originals, OriginalsVault, open_vault
-from blurline.treatment.outputs import Role
+from blurline.treatment.outputs import Output, Role
 from blurline.treatment.redacted import Redacted
 from blurline.treatment.report import blur_metadata
 from blurline.treatment.second_look import SecondLook
@@ -199,6 +200,50 @@ def test_a_record_is_read_as_it_was_written(kind: Kind) -> None:
     job = job_spec(kind=kind)
     for record in (done(job, 1_700_000_001.5), failed(job, BROKEN, 1_700_000_001.5)):
         assert JobRecord.from_json(record.to_json()) == record
+
+
+OTHER = "0d9f9f0e-6c0f-4a5e-9d0c-2f6f0f3f7b11"
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"key": keys.processed(OTHER, Kind.JPEG)},
+        {"key": keys.original(OTHER, Kind.JPEG)},
+        {"key": "metadata/{id}"},
+        {"key": "processed/{two}/{id}/../" + OTHER + ".jpg"},
+        {"key": "processed/{two}/{id}/a/mask.png"},
+        {"media_type": "text/html"},
+        {"media_type": "image/svg+xml"},
+        {"name": "a.b\r\nSet-Cookie: c"},
+        {"name": "../picture.jpg"},
+    ],
+)
+def test_a_record_that_names_what_no_worker_can_have_written_is_none(
+    planted: dict[str, str],
+) -> None:
+    job = job_spec()
+    known = {"id": job.job_id, "two": job.job_id[:2]}
+    named = {name: text.format(**known) for name, text in planted.items()}
+    record = done(job, 1.0)
+    forged = replace(record, outputs=(replace(record.primary, **named),))
+    with pytest.raises(ValueError, match="did not come of that job"):
+        JobRecord.from_json(forged.to_json())
+
+
+def test_a_completed_job_without_a_result_has_no_record() -> None:
+    with pytest.raises(ValueError, match="names no result"):
+        JobRecord.from_json(completed(job_spec(), 1.0).to_json())
+
+
+@pytest.mark.parametrize("name", ["Mask.png", "a/b.png", "mask", "..", ""])
+def test_a_file_that_could_not_be_asked_for_is_not_stored(name: str) -> None:
+    output = Output(name, Role.MASK, "image/png", b"", 1, 1)
+    with pytest.raises(ValueError, match="no name of a result"):
+        key_of(OTHER, output, "")
+    mask = key_of(OTHER, replace(output, name="mask.png"), "5107")
+    assert mask == f"processed/0d/{OTHER}.5107/mask.png"
+    assert keys.is_result_of(OTHER, mask)
 
 
 def test_a_job_that_has_not_ended_has_no_record(records: Records) -> None:

@@ -28,7 +28,7 @@ from blurline.stages.frame import Frame, OnFailure, Options, Quality, Redaction
 from blurline.stages.pipeline import Pipeline, Stage
 from blurline.treatment.opening import open_frame
 from blurline.treatment.redacted import Redacted
-from blurline.treatment.redaction import RedactionTreatment
+from blurline.treatment.redaction import RedactionTreatment, run_stages
 from blurline.treatment.second_look import SecondLook
 from blurline.treatment.writing import WriteMethod, write
 from tests.arithmetic import ARITHMETICS, computing_in
@@ -121,7 +121,7 @@ def test_half_a_picture_shows_the_same_faces_and_objects(
     detectors = computing_in(arithmetic, names, tmp_path)
     halves = treat(large, BLUR_DETECT, detectors)
     header = read_header(large, LIMITS)
-    whole, _ = BLUR_DETECT.run(Frame(decoded(large)), FACES, detectors)
+    whole, _ = run_stages(BLUR_DETECT, Frame(decoded(large)), FACES, detectors)
     assert halves.frame.reduction == 2
     assert (halves.way, halves.second_look) == (WriteMethod.LOSSLESS, SecondLook.PASSED)
     assert halves.header == header
