@@ -170,7 +170,7 @@ def test_names_in_redis_are_those_that_scripts_rights_and_tools_know() -> None:
 
 def test_the_fields_of_a_job_that_are_read_are_those_that_rq_writes() -> None:
     job = Job.create("f", connection=Unasked(), id="x", status=JobStatus.QUEUED)  # type: ignore[arg-type]
-    job.retries_left, job.enqueued_at = 5, now()
+    job.retries_left, job.enqueued_at, job.meta = 5, now(), {"owner": "x"}
     written = set(job.to_dict())
     assert {"data", "status", "created_at", "enqueued_at", "started_at", "ended_at"} <= written
     assert {"retries_left", "meta"} <= written
