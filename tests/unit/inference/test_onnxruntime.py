@@ -155,6 +155,7 @@ OnnxRuntimeNetwork(
 """
 
 
+@pytest.mark.process
 @installed
 def test_onnx_runtime_keeps_no_mark_of_this_machine_to_report_by(tmp_path: Path) -> None:
     # It reports nothing where it believes that it is tested.
