@@ -16,7 +16,6 @@ from blurline.redaction.styles import Style
 from blurline.settings import load_settings
 from blurline.stages.defaults import default_texts
 from blurline.stages.frame import Quality
-from blurline.stages.options import read_options
 from blurline.stages.pipeline import all_options
 from tests.parts import Taking, ended, eventually, upload
 
@@ -213,7 +212,8 @@ def test_every_option_says_what_it_does_and_what_is_done_without_it(
     field = body["schema"]["properties"][option]
 
     assert field["description"]
-    assert field["default"] == (getattr(load_settings(), f"default_{option}") or "")
+    own = "" if option == "pipeline" else all_options(PIPELINES)[option].default
+    assert field["default"] == (default_texts(load_settings()).get(option) or own)
     assert field.get("examples") or field["enum"]
 
 
@@ -229,15 +229,16 @@ def test_the_limits_of_zones_are_those_that_hold(document: dict[str, Any], optio
         assert not schema.is_valid(refused)
 
 
-@pytest.mark.parametrize("option", ["targets", "threshold", "ignore_zones", "redact_zones"])
+@pytest.mark.parametrize("option", NAMES)
 def test_every_example_of_an_option_is_one_that_is_taken(
     document: dict[str, Any], option: str
 ) -> None:
     body = document["paths"]["/upload"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    known = PIPELINES["blur"].targets
-    defaults = default_texts(load_settings())
-    for example in body["schema"]["properties"][option]["examples"]:
-        assert read_options(known, {option: example}, defaults)
+    having = [pipeline for pipeline in PIPELINES.values() if option in pipeline.options]
+    field, defaults = body["schema"]["properties"][option], default_texts(load_settings())
+    for example in (*field.get("examples", []), *field.get("enum", [])):
+        for pipeline in having:
+            assert pipeline.options.read({option: example}, defaults)
 
 
 def test_what_the_routes_answer_is_what_the_document_says(
@@ -256,7 +257,7 @@ def test_what_the_routes_answer_is_what_the_document_says(
     progress = f"/batch/{batch.json()['batch_id']}"
     eventually(lambda: client.get(progress).json()["done"], "the batch is done")
     check(document, ("get", "/batch/{batch_id}"), client.get(progress))
-    for path in ("/stats", "/queue-status", "/health"):
+    for path in ("/pipelines", "/stats", "/queue-status", "/health"):
         check(document, ("get", path), client.get(path))
     check(document, ("get", "/result/{job_id}"), client.get(f"/result/{failed}"))
     check(document, ("get", "/status/{job_id}"), client.get("/status/unknown"))
