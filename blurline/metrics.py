@@ -186,7 +186,7 @@ SHARED = {
     "blurline_queue_depth": "Jobs that wait in a queue.",
     "blurline_queue_capacity": "Waiting jobs above which an upload is answered 429.",
     "blurline_queue_processing": "Jobs of a queue that run now, over all workers.",
-    "blurline_queue_workers": "Worker processes that are alive and serve a queue.",
+    "blurline_queue_worker_processes": "Worker processes that are alive and serve a queue.",
     "blurline_queue_oldest_age_seconds": "How long the job at the head of a queue has waited.",
     "blurline_queue_estimated_seconds": "Predicted seconds until a queue is empty; missing "
     "while nobody serves it.",

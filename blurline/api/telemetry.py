@@ -93,7 +93,7 @@ class SharedCollector(Collector):
 def _hands(queue: str, workers: Sequence[WorkerReport]) -> dict[str, float]:
     hands = [worker.queues[queue] for worker in workers if queue in worker.queues]
     return {
-        "blurline_queue_workers": len(hands),
+        "blurline_queue_worker_processes": len(hands),
         "blurline_worker_threads": sum(one.threads for one in hands),
         "blurline_worker_threads_busy": sum(one.busy for one in hands),
     }

@@ -16,7 +16,7 @@ from rq.utils import now as rq_now
 from blurline.jobs.job import JobSpec
 from blurline.queue.connection import answering
 from blurline.queue.owners import Owners
-from blurline.queue.queuedjob import RETRY_SECONDS, TASK, PictureQueue, Terms, moment_of
+from blurline.queue.queuedjob import RETRY_SECONDS, TASK, VERSION, PictureQueue, Terms, moment_of
 from blurline.queue.shares import HELD_SECONDS, ROOM, Shares
 from blurline.queue.stats import Stats
 from blurline.settings import Settings
@@ -199,6 +199,7 @@ class JobQueue:
         terms = self.rq.terms
         job = self.rq.create_job(
             TASK,
+            kwargs={"version": VERSION},
             job_id=spec.job_id,
             timeout=terms.timeout,
             result_ttl=terms.result_ttl,

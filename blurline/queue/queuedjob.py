@@ -5,6 +5,7 @@ or fails, where to post to, which other jobs to queue. So whoever could write to
 code in a worker. Of all that nothing is read here, and what a job is to do comes out of the store.
 """
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,13 @@ RETRY_SECONDS = (1, 5, 15, 60, 300)
 MESSAGE_HEAD = f'["{TASK}", null, '.encode()
 """How messages begin, this version's and those of earlier ones, which went on with the options."""
 
+VERSION = 2
+"""Of messages, as their keyword arguments say it. Those that say none are of the first."""
+
+VERSIONED = re.compile(rb'\[\], \{"version": ([0-9]{1,4})\}\]')
+MOST_BYTES = len(MESSAGE_HEAD) + 64
+"""What of a message is looked at: it may be of any size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -51,10 +59,11 @@ class Terms:
 class QueuedJob(Job):
     """A job of rq that knows of its hash only what this module names.
 
-    `refused`: the hash asks for something else than this service's one task.
+    `refused`: the hash asks for something else than this service's one task. `later`: it is of a
+    later version of the service, whose workers will know what to do.
     """
 
-    refused = False
+    refused = later = False
 
     def refresh(self) -> None:
         """Read the hash anew.
@@ -72,7 +81,8 @@ class QueuedJob(Job):
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
         """Take over what is believed, and leave all else as it is in a job that is new."""
         told = raw_data.get
-        self.refused = not _is_ours(told(b"data") or b"")
+        version = _version_of(told(b"data") or b"")
+        self.refused, self.later = version is None, (version or 0) > VERSION
         self._func_name, self._instance, self._args, self._kwargs = TASK, None, (), {}
         self.enqueued_at = moment_of(told(b"enqueued_at"))
         self.started_at = moment_of(told(b"started_at"))
@@ -133,13 +143,16 @@ def status_of(value: bytes | None) -> JobStatus | None:
         return None
 
 
-def _is_ours(data: bytes) -> bool:
-    """Whether a message names the one task. It is unpacked no further: it may be of any size."""
+def _version_of(data: bytes) -> int | None:
+    """The version of a message; None if it names another task than the one there is."""
     try:
-        head = zlib.decompressobj().decompress(data, len(MESSAGE_HEAD))
+        begin = zlib.decompressobj().decompress(data, MOST_BYTES)
     except zlib.error:
-        return False
-    return head == MESSAGE_HEAD
+        return None
+    if not begin.startswith(MESSAGE_HEAD):
+        return None
+    told = VERSIONED.fullmatch(begin, len(MESSAGE_HEAD))
+    return int(told[1]) if told else 1
 
 
 def moment_of(value: bytes | None) -> datetime | None:

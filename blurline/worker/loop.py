@@ -17,7 +17,7 @@ from rq.utils import now as rq_now
 from rq.utils import utcformat
 from rq.worker import WorkerStatus
 
-from blurline.errors import BlurlineError
+from blurline.errors import BlurlineError, TemporaryError
 from blurline.log import about, outline
 from blurline.queue.queuedjob import PictureQueue, QueuedJob
 from blurline.worker.runner import is_final, process_image
@@ -37,6 +37,10 @@ class RefusedMessageError(BlurlineError):
     code = "refused_message"
 
 
+class LaterMessageError(TemporaryError):
+    """A message in Redis is of a later version of the service."""
+
+
 class ImageJob(QueuedJob):
     """A job of rq whose `perform` runs the one task, whatever Redis says, or refuses."""
 
@@ -45,10 +49,13 @@ class ImageJob(QueuedJob):
 
         Raises:
             RefusedMessageError: the message names another function; nothing was called.
+            LaterMessageError: it is of a later version; another worker may know what to do.
         """
         if self.refused:
             log.error("job %s: its message asks for another function, which is not called", self.id)
             raise RefusedMessageError("the message asks for something else than a picture")
+        if self.later:
+            raise LaterMessageError("the message is of a later version of the service")
         now = rq_now()
         waited = max(0.0, (now - (self.enqueued_at or now)).total_seconds())
         process_image(self.id, self.origin, retries_left=self.retries_left or 0, waited=waited)

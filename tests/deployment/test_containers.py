@@ -54,7 +54,13 @@ PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)
 TEST_FILE = ROOT / "docker-compose.test.yml"
 STANDINS = (ROOT / STANDINS_FILE).parent
-ON_DEMAND = {"keys": ["setup"], "worker-gpu": ["gpu"], "k6": ["load"], "locust": ["load"]}
+ON_DEMAND = {
+    "keys": ["setup"],
+    "worker-transform": ["transform"],
+    "worker-gpu": ["gpu"],
+    "k6": ["load"],
+    "locust": ["load"],
+}
 RUNS_ONCE = {"keys", "k6", "locust"}
 ADDED = {
     "s3": ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"],
@@ -320,7 +326,7 @@ def test_what_serves_comes_back_by_itself_and_says_how_it_is(name: str) -> None:
     assert "healthcheck" in service or instructions(target, "HEALTHCHECK")
 
 
-def test_only_load_gpu_and_keys_wait_to_be_asked_for() -> None:
+def test_only_load_keys_and_workers_of_their_own_kind_wait_to_be_asked_for() -> None:
     services = compose()["services"]
     assert {n: s["profiles"] for n, s in services.items() if "profiles" in s} == ON_DEMAND
     reserved = services["worker-gpu"]["deploy"]["resources"]["reservations"]

@@ -14,7 +14,7 @@ from rq import Queue
 
 from blurline import __version__
 from blurline.queue.connection import SENTINEL_PORT, connect
-from blurline.settings import Settings
+from blurline.settings import Settings, load_settings
 from tests.deployment_files import CREDENTIALS, SETTINGS, image_environment, instructions
 from tests.overlays import K8S, Resource, Resources, by_name, render, rendered
 from tests.parts import ROOT
@@ -23,7 +23,15 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
 MANIFEST = ROOT / "kubernetes_deployment.yaml"
 OVERLAYS = ("eks", "eks-istio", "gke", "local")
-TARGETS = ("api", "worker", "worker-gpu")
+WORKERS = {
+    "worker": "queue_name",
+    "worker-gpu": "queue_name",
+    "worker-transform": "transform_queue",
+}
+"""What takes jobs, and the setting that names its queue."""
+
+PATIENCE = {"queue_name": "job_timeout", "transform_queue": "transform_timeout"}
+TARGETS = ("api", *WORKERS)
 KEYS = ("MASTER_KEY_FILE", "SIGNING_KEY")
 CUSTOM = {"keda.sh", "monitoring.coreos.com", "security.istio.io"}
 """Groups whose resources Kubernetes' own schemas do not know."""
@@ -144,7 +152,7 @@ def test_the_local_overlay_needs_nothing_that_a_bare_cluster_lacks() -> None:
 def test_every_environment_name_and_value_is_one_of_a_setting(target: str) -> None:
     given = pod_environment(target)
     assert set(given) <= SETTINGS
-    image = image_environment(target.removesuffix("-gpu"))
+    image = image_environment(target.partition("-")[0])
     values = {**{n: v for n, v in image.items() if n in SETTINGS}, **given}
     settings = Settings(**{name.lower(): value for name, value in values.items()})
     assert settings.s3_bucket
@@ -181,10 +189,12 @@ def test_pods_may_do_no_more_than_they_must(workload: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_pods_run_the_images_of_this_version(target: str) -> None:
-    assert container(target)["image"].endswith(f"/blurline-{target}:{__version__}")
+    assert container(target)["image"].endswith(
+        f"/blurline-{target.removesuffix('-transform')}:{__version__}"
+    )
     assert "command" not in container(target)
     (port,) = container(target)["ports"]
-    assert instructions(target.removesuffix("-gpu"), "EXPOSE") == [str(port["containerPort"])]
+    assert instructions(target.partition("-")[0], "EXPOSE") == [str(port["containerPort"])]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -214,9 +224,32 @@ def test_the_api_asks_who_calls_and_only_the_api_knows_the_keys() -> None:
     assert "ACCESS" not in pod_environment("api")
 
 
-@pytest.mark.parametrize("workload", ["worker", "worker-gpu"])
+def queue_of(worker: str) -> str:
+    """The queue of a workload, by the default of its setting."""
+    name: str = Settings.model_fields[WORKERS[worker]].default
+    return name
+
+
+def longest_job(worker: str) -> int:
+    """Seconds that a job of its queue may take."""
+    seconds: int = Settings.model_fields[PATIENCE[WORKERS[worker]]].default
+    return seconds
+
+
+@pytest.mark.parametrize("workload", WORKERS)
+def test_a_worker_serves_one_queue(workload: str) -> None:
+    served = load_settings(worker_queues=pod_environment(workload)["WORKER_QUEUES"]).served
+    assert list(served) == [queue_of(workload)]
+
+
+def test_what_looks_after_the_queues_takes_no_job_and_is_there_without_workers() -> None:
+    assert container("upkeep")["command"] == ["python", "-m", "blurline.entry.upkeep"]
+    assert resource("Deployment", "upkeep")["spec"]["replicas"] == 1
+
+
+@pytest.mark.parametrize("workload", WORKERS)
 def test_a_worker_that_stops_has_time_for_its_longest_job(workload: str) -> None:
-    job_timeout = Settings.model_fields["job_timeout"].default
+    job_timeout = longest_job(workload)
     assert pods()[workload]["spec"]["terminationGracePeriodSeconds"] > job_timeout
 
 
@@ -239,7 +272,8 @@ def test_each_service_has_an_account_of_its_own_and_no_account_a_right_in_the_cl
     accounts = {name for kind, name in resources() if kind == "ServiceAccount"}
     assert accounts == {"api", "worker", "redis"}
     for name, pod in pods().items():
-        assert pod["spec"]["serviceAccountName"] == name.removesuffix("-gpu")
+        account = "worker" if name in (*WORKERS, "upkeep") else name
+        assert pod["spec"]["serviceAccountName"] == account
     bound = [one for (kind, _), one in resources().items() if kind.endswith("RoleBinding")]
     assert not [s for one in bound for s in one["subjects"] if s["kind"] == "ServiceAccount"]
 
@@ -278,8 +312,8 @@ def test_policies_select_the_pods_that_they_are_for() -> None:
         "names": set(pods()),
         "redis": {"redis"},
         "api": {"api"},
-        "worker": {"worker", "worker-gpu"},
-        "outward": {"api", "worker", "worker-gpu"},
+        "worker": {*WORKERS, "upkeep"},
+        "outward": {"api", *WORKERS, "upkeep"},
     }
 
 
@@ -361,12 +395,11 @@ def test_apis_and_workers_are_as_many_as_was_decided() -> None:
     assert gpu["metadata"]["annotations"] == {"autoscaling.keda.sh/paused-replicas": "0"}
 
 
-@pytest.mark.parametrize("name", ["worker", "worker-gpu"])
-def test_workers_are_scaled_by_the_queue_before_it_is_full(name: str) -> None:
+@pytest.mark.parametrize("name", WORKERS)
+def test_workers_are_scaled_by_their_queue_before_it_is_full(name: str) -> None:
     scaled = resource("ScaledObject", name)["spec"]
     trigger = next(t for t in scaled["triggers"] if t["type"] == "redis-sentinel")["metadata"]
-    queue = Settings.model_fields["queue_name"].default
-    assert trigger["listName"] == Queue.redis_queue_namespace_prefix + queue
+    assert trigger["listName"] == Queue.redis_queue_namespace_prefix + queue_of(name)
     most = scaled["maxReplicaCount"] * int(trigger["listLength"])
     assert most < int(pod_environment("api")["MAX_QUEUE_SIZE"])
     url = pod_environment("api")["REDIS_URL"]
@@ -375,24 +408,27 @@ def test_workers_are_scaled_by_the_queue_before_it_is_full(name: str) -> None:
     assert trigger["sentinelMaster"] == service
 
 
+@pytest.mark.parametrize("name", ["worker", "worker-transform"])
 def test_running_jobs_keep_workers_and_the_metric_is_one_that_the_api_has(
-    idle_client: Any,
+    idle_client: Any, name: str
 ) -> None:
-    triggers = resource("ScaledObject", "worker")["spec"]["triggers"]
+    triggers = resource("ScaledObject", name)["spec"]["triggers"]
     (running,) = (t["metadata"] for t in triggers if t["type"] == "metrics-api")
     assert running["url"] == "http://api.blurline.svc/metrics"
     answer: httpx.Response = idle_client().get("/metrics")
     # KEDA's parser wants the last line to be ended too.
     assert f"\n{running['valueLocation']} 0.0\n" in answer.text
     assert answer.text.endswith("\n")
-    threads = int(pod_environment("worker")["WORKER_THREADS"])
+    environment = pod_environment(name)
+    told = load_settings(worker_queues=environment["WORKER_QUEUES"]).served[queue_of(name)]
+    threads = told or int(environment["WORKER_THREADS"])
     # At the number of threads, workers that are all busy would be just enough.
     assert 0 < float(running["targetValue"]) < threads
 
 
-@pytest.mark.parametrize("name", ["worker", "worker-gpu"])
+@pytest.mark.parametrize("name", WORKERS)
 def test_workers_are_removed_only_after_a_calm_longer_than_any_job(name: str) -> None:
-    job_timeout = Settings.model_fields["job_timeout"].default
+    job_timeout = longest_job(name)
     assert behavior_down(name)["stabilizationWindowSeconds"] > job_timeout
     assert resource("ScaledObject", name)["spec"]["cooldownPeriod"] > job_timeout
 

@@ -84,12 +84,16 @@ def test_the_api_asks_who_calls_and_only_the_api_knows_the_keys() -> None:
     assert "ACCESS" not in compose_environment("api")
 
 
+SCRAPED = {"api": ["api"], "worker": ["worker", "worker-transform", "upkeep"]}
+"""Names of services by the image whose port they serve."""
+
+
 def test_prometheus_scrapes_the_ports_that_are_served() -> None:
     config = yaml.safe_load(PROMETHEUS.read_text())
     scraped = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
     for target in TARGETS:
         port = instructions(target, "EXPOSE")[0]
-        assert scraped[f"blurline-{target}"]["names"] == [target]
+        assert scraped[f"blurline-{target}"]["names"] == SCRAPED[target]
         assert scraped[f"blurline-{target}"]["port"] == int(port)
         assert "monitoring" in compose()["services"][target]["networks"]
     for target in ("worker", "worker-gpu"):

@@ -19,7 +19,7 @@ from rq.job import Job
 from blurline.errors import QueueUnavailableError, SettingsError
 from blurline.jobs.job import JobError, JobRecord, JobSpec, JobStatus, failed
 from blurline.queue.connection import connect, reason
-from blurline.queue.jobqueue import RETRY_SECONDS, JobQueue, QueueCounts
+from blurline.queue.jobqueue import RETRY_SECONDS, VERSION, JobQueue, QueueCounts
 from blurline.queue.presence import ALIVE_SECONDS, Hands, Presence, WorkerReport
 from blurline.queue.queues import Queues
 from blurline.queue.stats import Stats
@@ -140,7 +140,7 @@ def test_messages_say_nothing_but_that_a_job_waits(queue: Queues, redis: Redis) 
     queue.submit([spec])
     values = redis.hgetall(f"rq:job:{spec.job_id}")
     message = json.loads(zlib.decompress(values[b"data"]))
-    assert message == ["blurline.queue.task.process_image", None, [], {}]
+    assert message == ["blurline.queue.task.process_image", None, [], {"version": VERSION}]
     said = b"".join(values.values())
     assert not [word for word in (b"mister-x", b"t0ken", b"mosaic") if word in said]
 

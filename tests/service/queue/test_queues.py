@@ -376,8 +376,8 @@ def test_shared_metrics_are_told_by_queue(
     assert found["blurline_queue_depth", SECOND] == 1
     assert found["blurline_queue_depth", QUEUE] == 0
     assert found["blurline_images_total", SECOND] == 1
-    assert found["blurline_queue_workers", QUEUE] == 1
-    assert found["blurline_queue_workers", THIRD] == 0
+    assert found["blurline_queue_worker_processes", QUEUE] == 1
+    assert found["blurline_queue_worker_processes", THIRD] == 0
     assert found["blurline_worker_threads", QUEUE] == 4
     assert ("blurline_queue_estimated_seconds", SECOND) not in found
 

@@ -2,7 +2,9 @@
 played without waiting for it. `test_worker_processes` has the real ones."""
 
 import inspect
+import json
 import time
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from blurline.jobs import processor
 from blurline.jobs.job import JobRecord, JobSpec, JobStatus
 from blurline.jobs.records import Batch
 from blurline.queue.jobqueue import JobQueue
-from blurline.queue.queuedjob import RETRY_SECONDS, TASK
+from blurline.queue.queuedjob import RETRY_SECONDS, TASK, VERSION
 from blurline.queue.stats import Stats
 from blurline.storage import keys
 from blurline.storage.objects import ObstoreStore
@@ -325,3 +327,34 @@ def test_a_record_whose_write_was_not_answered_is_the_jobs_end_all_the_same(
     assert play.state(spec) is JobStatus.COMPLETED
     assert play.totals().completed == 1
     assert play.store.get(spec.input.key) is None
+
+
+def rewrite(play: Play, spec: JobSpec, *message: Any) -> None:
+    """Have the job's message in Redis be another one."""
+    data = zlib.compress(json.dumps(message).encode())
+    play.redis.hset(Job.key_for(spec.job_id), "data", data)
+
+
+@pytest.mark.parametrize(
+    "rest", [([], {}), ([["face"], "mosaic"], {}), ([], {"version": 1})], ids=["2", "1", "named"]
+)
+def test_a_message_of_an_earlier_version_is_believed(
+    playing: Any, small_jpeg: bytes, rest: tuple[Any, ...]
+) -> None:
+    play = playing()
+    spec = play.submit(small_jpeg)
+    rewrite(play, spec, TASK, None, *rest)
+    play.work()
+    assert play.record(spec).status is JobStatus.COMPLETED
+
+
+def test_a_message_of_a_later_version_waits_for_a_worker_that_knows_it(
+    playing: Any, small_jpeg: bytes
+) -> None:
+    play = playing()
+    spec = play.submit(small_jpeg)
+    rewrite(play, spec, TASK, None, [], {"version": VERSION + 1})
+    play.work()
+    assert play.state(spec) is JobStatus.SUBMITTED
+    assert play.records.find(spec.job_id) is None
+    assert len(play.waits()) == 1
