@@ -18,8 +18,10 @@ from monitoring.dashboards.panels import (
 ASKED = 'route!~"/health|/metrics"'
 FAILED = f"sum(increase(blurline_http_requests_total{{status=~'5..',{ASKED}}}[{RANGE}]))"
 REQUESTS = f"sum(increase(blurline_http_requests_total{{{ASKED}}}[{RANGE}]))"
-IN_TIME = f"sum(increase(blurline_job_seconds_bucket{{le='60.0'}}[{RANGE}]))"
-ENDED = f"sum(increase(blurline_job_seconds_count[{RANGE}]))"
+IN_TIME = (
+    f"sum(increase(blurline_job_seconds_bucket{{le='60.0',queue!='transform_queue'}}[{RANGE}]))"
+)
+ENDED = f"sum(increase(blurline_job_seconds_count{{queue!='transform_queue'}}[{RANGE}]))"
 AVAILABLE = f"1 - ({FAILED} or vector(0)) / {REQUESTS}"
 FAST = f"{IN_TIME} / {ENDED}"
 LOG_LINES = """
@@ -82,15 +84,16 @@ def _now(dashboard: builders.Dashboard) -> None:
         number("Worker processes", "max(blurline_worker_processes)", "none", GOOD_ABOVE_ZERO),
         number(
             "Threads busy",
-            "max(blurline_worker_threads_busy) / max(blurline_worker_threads)",
+            "sum(max by (queue) (blurline_worker_threads_busy))"
+            " / sum(max by (queue) (blurline_worker_threads))",
             "percentunit",
         ),
-        number("Jobs waiting", "max(blurline_queue_depth)", "none", waiting),
+        number("Jobs waiting", "blurline:queue:depth", "none", waiting),
         number("Oldest waiting job", "max(blurline_queue_oldest_age_seconds)", "s", age),
-        number("Until the queue is empty", "max(blurline_queue_estimated_seconds)", "s"),
+        number("Until the queues are empty", "max(blurline_queue_estimated_seconds)", "s"),
         number(
             "Pictures a second",
-            f'max(rate(blurline_images_total{{outcome="completed"}}[{RATE}]))',
+            f'sum(max by (queue) (rate(blurline_images_total{{outcome="completed"}}[{RATE}])))',
             "none",
         ),
     ):
@@ -104,17 +107,21 @@ def _work(dashboard: builders.Dashboard) -> None:
             "Pictures a second",
             [
                 Line(f'sum(rate(blurline_uploads_total{{outcome="taken"}}[{RATE}]))', "handed in"),
-                Line(f"max by (outcome) (rate(blurline_images_total[{RATE}]))", "{{outcome}}"),
+                Line(
+                    "sum by (outcome) "
+                    f"(max by (queue, outcome) (rate(blurline_images_total[{RATE}])))",
+                    "{{outcome}}",
+                ),
                 Line(f'sum(rate(blurline_jobs_total{{outcome="retried"}}[{RATE}]))', "retried"),
             ],
             "none",
         ),
         graph(
-            "Queue",
+            "Queues",
             [
-                Line("max(blurline_queue_depth)", "waiting"),
-                Line("max(blurline_queue_processing)", "running"),
-                Line("max(blurline_queue_capacity)", "places"),
+                Line("max by (queue) (blurline_queue_depth)", "{{queue}}: waiting"),
+                Line("max by (queue) (blurline_queue_processing)", "{{queue}}: running"),
+                Line("max(blurline_queue_capacity)", "places of each"),
             ],
             "none",
         ),

@@ -27,10 +27,18 @@ def pipeline() -> builders.Dashboard:
             about="Seconds of work in a second: how many threads are in this stage on average.",
         ),
         graph(
-            "Waiting for a worker",
+            "Waiting for a worker, 95 % by queue",
+            [Line(quantile(0.95, "blurline_job_wait_seconds", "queue"), "{{queue}}")],
+            "s",
+        ),
+        graph(
+            "In a worker, mean by pipeline",
             [
-                Line(quantile(share, "blurline_job_wait_seconds"), f"{share:.0%}")
-                for share in (0.5, 0.95, 0.99)
+                Line(
+                    f"sum by (pipeline) (rate({STAGES}_sum[{RATE}])) / sum by (pipeline) "
+                    f'(rate(blurline_jobs_total{{outcome="completed"}}[{RATE}]))',
+                    "{{pipeline}}",
+                )
             ],
             "s",
         ),

@@ -32,10 +32,18 @@ def _processes(dashboard: builders.Dashboard) -> None:
     for panel in (
         number("APIs", 'count(up{job="blurline-api"} == 1)', "none", GOOD_ABOVE_ZERO, width=6),
         number("Workers", "max(blurline_worker_processes)", "none", GOOD_ABOVE_ZERO, width=6),
-        number("Threads", "max(blurline_worker_threads)", "none", width=6),
-        number("Threads that work", "max(blurline_worker_threads_busy)", "none", width=6),
+        number("Threads", "sum(max by (queue) (blurline_worker_threads))", "none", width=6),
+        number(
+            "Threads that work",
+            "sum(max by (queue) (blurline_worker_threads_busy))",
+            "none",
+            width=6,
+        ),
         graph(
-            "Jobs that run", [Line("blurline_jobs_running", "{{instance}}")], "none", stacked=True
+            "Jobs that run",
+            [Line("blurline_jobs_running", "{{instance}} {{queue}}")],
+            "none",
+            stacked=True,
         ),
         graph(
             "Pictures a second by worker",
