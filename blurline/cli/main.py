@@ -15,6 +15,7 @@ from blurline.cli.help import reflow
 from blurline.cli.models import models_app
 from blurline.cli.reconcile import reconcile
 from blurline.cli.redact import redact
+from blurline.cli.run import run_app
 from blurline.cli.up import up, worker
 from blurline.cli.upkeep import upkeep
 from blurline.cli.verify import verify
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for command in (redact, verify, reconcile, evaluate, up, worker, upkeep, demo):
     app.command()(command)
+app.add_typer(run_app, name="run")
 app.add_typer(models_app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit_app, name="audit")

@@ -1,33 +1,18 @@
 """`blurline redact`: pictures from a folder into a folder, without a server."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter
 
+from blurline.cli.making import Making, or_file
 from blurline.cli.models import pull_missing
-from blurline.cli.redactor import Redactor
-from blurline.cli.series import Series, redact_all, series_of
 from blurline.cli.start import Pipelines, pipelines_of, settings_of
-from blurline.cli.walk import KIND_OF_ENDING
 from blurline.errors import OptionError
-from blurline.imaging.header import limits_of
-from blurline.imaging.kind import OutputFormat
-from blurline.inference.detector import Detectors
-from blurline.machine import usable_cores
-from blurline.models.inference import inference
-from blurline.models.load import load_detectors
 from blurline.settings import Settings
 from blurline.stages.defaults import default_chain, default_texts
-from blurline.stages.frame import Options
-from blurline.stages.options import read_options, values_of
-from blurline.stages.pipeline import Family, Pipeline
-from blurline.treatment.redaction import RedactionTreatment
-
-_OPTIONS = TypeAdapter(Options)
+from blurline.stages.pipeline import Chain, Family, Pipeline
+from blurline.treatment.outputs import BLUR, DETECT, Treated
 
 
 def redact(
@@ -130,8 +115,8 @@ def redact(
         "style": style,
         "quality": quality,
         "threshold": threshold,
-        "ignore_zones": _or_file(ignore_zones),
-        "redact_zones": _or_file(redact_zones),
+        "ignore_zones": or_file(ignore_zones),
+        "redact_zones": or_file(redact_zones),
         "metadata": metadata,
         "on_failure": on_failure,
         "output_format": output_format,
@@ -140,13 +125,10 @@ def redact(
     pipelines = pipelines_of(context, settings)
     pull_missing(settings, pipelines)
     default_chain(settings, pipelines)
-    chosen = _chosen(settings, pipelines)
-    options = read_options(chosen.targets, texts, default_texts(settings))
-    series = series_of(source, target, options.output_format.of)
-    _check_ending(series, output_format, options)
-    redactor = replace(_redactor(settings, chosen, options), again=again, force=force)
-    most = settings.worker_threads or 2 * usable_cores()
-    if status := redact_all(series, redactor, most, verbose=verbose):
+    chosen = Chain((_chosen(settings, pipelines),))
+    values = chosen.options.read(texts, default_texts(settings))
+    making = Making(source, target, again=again, force=force, verbose=verbose, tell=_told)
+    if status := making.run(settings, chosen, values, asked=bool(output_format)):
         raise typer.Exit(status)
 
 
@@ -157,50 +139,6 @@ def _chosen(settings: Settings, pipelines: Pipelines) -> Pipeline:
     return redacting[settings.default_pipeline]
 
 
-def _check_ending(series: Series, flag: str, options: Options) -> None:
-    """Refuse a result whose name says another kind than the flag; a default gives way to it."""
-    for task in series.tasks:
-        said = KIND_OF_ENDING.get(task.result.suffix.lower())
-        asked = options.output_format
-        if task.is_single and flag and said and asked not in (OutputFormat.SAME, said.value):
-            raise OptionError(f"{task.result} is to be {said}, and --output-format says {asked}")
-
-
-def _redactor(settings: Settings, pipeline: Pipeline, options: Options) -> Redactor:
-    """What treats each picture.
-
-    Raises:
-        BlurlineError: a network is not right.
-    """
-    detectors = load_detectors(sorted(pipeline.models(values_of(options))), inference(settings))
-    quality = settings.jpeg_quality
-    return Redactor(
-        pipeline=pipeline,
-        options=options,
-        treatment=RedactionTreatment(detectors, limits_of(settings), quality, settings.second_look),
-        recipe=recipe_of(pipeline, options, detectors, quality),
-    )
-
-
-def recipe_of(pipeline: Pipeline, options: Options, detectors: Detectors, quality: int) -> bytes:
-    """What decides on a result beside the picture; an option that says what it would is not in it,
-    so that one that a later version brings changes nothing."""
-    networks = {name: detector.sha256 for name, detector in sorted(detectors.items())}
-    chosen = _OPTIONS.dump_json(options, exclude_defaults=True)
-    return json.dumps([pipeline.name, chosen.decode(), networks, quality]).encode()
-
-
-def _or_file(text: str) -> str:
-    """The text, or what is in the file that it names after an @."""
-    if not text.startswith("@"):
-        return text
-    path = Path(text[1:])
-    try:
-        content = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise OptionError(f"{path}: {error.strerror or 'not readable'}") from error
-    except UnicodeDecodeError as error:
-        raise OptionError(f"{path} is not JSON: it is no text") from error
-    if not content:
-        raise OptionError(f"{path} is empty; [] stands for no zones")
-    return content
+def _told(treated: Treated) -> dict[str, Any]:
+    reports = treated.reports
+    return {"blur_metadata": reports[BLUR], "detection_metadata": reports.get(DETECT)}

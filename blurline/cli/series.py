@@ -1,4 +1,4 @@
-"""A folder of pictures, or one of them, redacted: what is to be done, how far it is, what came."""
+"""A folder of pictures, or one of them: what is to be done, how far it is, what came of it."""
 
 import json
 import signal
@@ -15,9 +15,9 @@ from types import FrameType
 from rich.console import Console
 
 from blurline.cli.journal import Journal
+from blurline.cli.maker import Maker, State, failure, outcomes
 from blurline.cli.pictures import Task, named, with_results
 from blurline.cli.progress import progress_bar
-from blurline.cli.redactor import Redactor, State, failure, outcomes
 from blurline.cli.walk import (
     JOURNAL,
     KIND_OF_ENDING,
@@ -106,12 +106,12 @@ def _of_file(source: Path, target: Path, written: Callable[[Kind], Kind]) -> Ser
     return Series([Task(picture, target, is_single=True)], Walk(), None)
 
 
-def redact_all(series: Series, redactor: Redactor, threads: int, *, verbose: bool) -> int:
-    """Redact the series; JSON lines on standard output, progress and what is left out beside it.
+def make_all(series: Series, maker: Maker, threads: int, *, verbose: bool) -> int:
+    """Make the results of the series; JSON lines on standard output, all else beside it.
 
     Returns:
         The exit status: 0 if all was done, 1 if pictures failed or something can't be read, 130 if
-        a signal ended it. What was redacted or failed has its line, whatever the end.
+        a signal ended it. What was made or failed has its line, whatever the end.
 
     Raises:
         FolderError: results can't be written, or not any longer.
@@ -122,14 +122,14 @@ def redact_all(series: Series, redactor: Redactor, threads: int, *, verbose: boo
         if series.folder:
             journal = cleanup.enter_context(Journal(series.folder))
             journal.sweep(task.result for task in series.tasks)
-            redactor = replace(redactor, journal=journal)
+            maker = replace(maker, journal=journal)
         stop = cleanup.enter_context(_stopping())
         for path, said in series.found.unreadable:
             _tell(failure(path, "file_error", said))
         try:
             with progress_bar(console) as progress:
-                bar = progress.add_task("redacting", total=len(series.tasks))
-                for outcome in outcomes(redactor, series.tasks, threads, stop):
+                bar = progress.add_task(maker.chain.name, total=len(series.tasks))
+                for outcome in outcomes(maker, series.tasks, threads, stop):
                     counts[outcome.state] += 1
                     if outcome.line:
                         _tell(outcome.line)
@@ -137,7 +137,7 @@ def redact_all(series: Series, redactor: Redactor, threads: int, *, verbose: boo
                         series.found.leave_out(LeftOut.OTHER_KIND, outcome.task.picture.path)
                     progress.advance(bar)
         finally:
-            for line in _closing_lines(series, counts, verbose=verbose):
+            for line in _closing_lines(series, counts, maker, verbose=verbose):
                 console.print(line)
     if counts.total() < len(series.tasks):
         return STOPPED
@@ -149,7 +149,9 @@ def _tell(line: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def _closing_lines(series: Series, counts: Counter[State], *, verbose: bool) -> Iterator[str]:
+def _closing_lines(
+    series: Series, counts: Counter[State], maker: Maker, *, verbose: bool
+) -> Iterator[str]:
     left_out = series.found.left_out
     misnamed = [task.picture for task in series.tasks if task.is_misnamed]
     if verbose:
@@ -168,7 +170,8 @@ def _closing_lines(series: Series, counts: Counter[State], *, verbose: bool) -> 
         yield f"folders and files that can't be read: {unreadable}"
     if undone := len(series.tasks) - counts.total():
         yield f"not done: {undone}; the same command goes on where it stopped"
-    yield f"redacted: {counts[State.REDACTED]}, failed: {counts[State.FAILED]}"
+    done = "redacted" if maker.chain.targets else "made"
+    yield f"{done}: {counts[State.MADE]}, failed: {counts[State.FAILED]}"
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 
-from blurline.cli.redact import recipe_of
+from blurline.cli.making import recipe_of
 from blurline.cli.walk import JOURNAL
-from blurline.imaging.metadata import MetadataPolicy
 from blurline.inference.detector import Detector
-from blurline.redaction.styles import Style
-from blurline.stages.frame import Options
+from blurline.pipeline_architecture import pipelines
+from blurline.settings import load_settings
+from blurline.stages.pipeline import Chain
 from tests.commands import COMMAND, Cli, check_refused
-from tests.parts import drawing, files_below, picture_file, redacting
+from tests.parts import drawing, files_below, picture_file
 from tests.telltales import exif_block, srgb
 
 FAST = ["--targets", "face", "--pipeline", "blur", "--quality", "fast"]
@@ -159,15 +159,18 @@ def test_options_and_networks_make_another_result(
 
 
 def test_the_recipe_is_pipeline_options_networks_and_quality() -> None:
-    pipeline, options = redacting(name="one"), Options(("face",), Style.SOLID)
+    known = pipelines(load_settings())
+    one, two = (Chain((known[name],)) for name in ("blur", "blur_detect"))
+    values = one.options.read({"targets": "face"}, {})
     detector = DETECTOR
     recipes = [
-        recipe_of(pipeline, options, {"a": detector}, 90),
-        recipe_of(replace(pipeline, name="two"), options, {"a": detector}, 90),
-        recipe_of(pipeline, replace(options, metadata=MetadataPolicy.NONE), {"a": detector}, 90),
-        recipe_of(pipeline, options, {"a": replace(detector, sha256="other")}, 90),
-        recipe_of(pipeline, options, {"b": detector}, 90),
-        recipe_of(pipeline, options, {"a": detector}, 80),
+        recipe_of(one, values, {"a": detector}, 90),
+        recipe_of(two, values, {"a": detector}, 90),
+        recipe_of(Chain((known["blur"], known["enhance"])), values, {"a": detector}, 90),
+        recipe_of(one, {**values, "metadata": "none"}, {"a": detector}, 90),
+        recipe_of(one, values, {"a": replace(detector, sha256="other")}, 90),
+        recipe_of(one, values, {"b": detector}, 90),
+        recipe_of(one, values, {"a": detector}, 80),
     ]
     assert len(set(recipes)) == len(recipes)
     # An option that a later version brings, and that nobody names, makes no result another one.

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from blurline.cli.journal import PART_PREFIX, FolderError, Journal
-from blurline.cli.redactor import Redactor
-from blurline.cli.series import STOPPED, redact_all, series_of
+from blurline.cli.maker import Maker
+from blurline.cli.series import STOPPED, make_all, series_of
 from blurline.cli.walk import JOURNAL
 from blurline.errors import OptionError
 from blurline.imaging.chunks import PNG_SIGNATURE
@@ -26,6 +26,9 @@ from blurline.imaging.header import Limits
 from blurline.inference.detector import Detectors
 from blurline.redaction.styles import Style
 from blurline.stages.frame import Frame, Options
+from blurline.stages.options import values_of
+from blurline.stages.pipeline import Chain, Family
+from blurline.treatment.chain import ChainTreatment
 from blurline.treatment.redaction import RedactionTreatment
 from tests.parts import PATIENCE, ROOT, NothingToBlur, drawing, files_below, picture_file, redacting
 
@@ -67,15 +70,20 @@ def redacted(
     **how: Any,
 ) -> int:
     """Redact the pictures in this process; the exit status."""
-    redactor = Redactor(
-        redacting(stage({}), name="test"),
-        Options((), Style.SOLID),
-        RedactionTreatment({}, LIMITS, quality=90, second_looks=0.0),
+    chain = Chain((redacting(stage({}), name="test"),))
+    treatment = RedactionTreatment({}, LIMITS, quality=90, second_looks=0.0)
+    maker = Maker(
+        chain,
+        values_of(Options((), Style.SOLID)),
+        ChainTreatment({Family.REDACTION: treatment}, LIMITS),
+        LIMITS,
+        90,
         recipe,
+        lambda treated: {},
         **how,
     )
     series = series_of(source, target, lambda kind: kind.written)
-    return redact_all(series, redactor, 1, verbose=verbose)
+    return make_all(series, maker, 1, verbose=verbose)
 
 
 def ended(source: Path, status: int, out: str, err: str) -> Ended:

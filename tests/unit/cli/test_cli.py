@@ -13,14 +13,24 @@ import typer
 
 from blurline import __version__
 from blurline.cli.main import app
+from blurline.pipeline_architecture import pipelines
+from blurline.settings import load_settings
 from tests.commands import Cli
 
 
 def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command with the words that call it."""
     yield words, command
-    for name, inner in getattr(command, "commands", {}).items():
+    for name, inner in inner_commands(command).items():
         yield from commands(inner, (*words, name))
+
+
+def inner_commands(command: Any) -> dict[str, Any]:
+    """The commands of a group by name; those of `run` are the pipelines."""
+    if not hasattr(command, "list_commands"):
+        return {}
+    context = command.context_class(command, obj=pipelines)
+    return {name: command.get_command(context, name) for name in command.list_commands(context)}
 
 
 COMMANDS = dict(commands(typer.main.get_command(app)))
@@ -30,10 +40,13 @@ def test_there_is_a_command_for_each_need() -> None:
     assert set(COMMANDS) == {
         (),
         ("redact",),
+        ("run",),
+        *(("run", name) for name in pipelines(load_settings())),
         ("reconcile",),
         ("evaluate",),
         ("up",),
         ("worker",),
+        ("upkeep",),
         ("demo",),
         ("verify",),
         ("audit",),
@@ -56,7 +69,7 @@ def test_help_tells_of_every_option_and_command(cli: Cli, words: tuple[str, ...]
     assert end.code == 0
     assert command.help
     assert command.help.splitlines()[0] in end.out
-    for name, inner in getattr(command, "commands", {}).items():
+    for name, inner in inner_commands(command).items():
         assert re.search(rf"│ {name} +{re.escape(inner.get_short_help_str(20)[:10])}", end.out)
     for parameter in command.params:
         assert parameter.help, parameter.name

@@ -3,7 +3,8 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -16,18 +17,17 @@ from typing import Any
 from blurline.cli.journal import PART_PREFIX, Entry, FolderError, Journal, digest
 from blurline.cli.pictures import Task
 from blurline.cli.walk import KIND_OF_ENDING
-from blurline.errors import BlurlineError
+from blurline.errors import BlurlineError, OptionError
 from blurline.files import write_whole
+from blurline.imaging.decode import decode
 from blurline.imaging.encode import encode
-from blurline.imaging.header import sniff, too_many_bytes
-from blurline.imaging.kind import OutputFormat
+from blurline.imaging.header import Limits, read_header, sniff, too_many_bytes
+from blurline.imaging.kind import Kind, OutputFormat
 from blurline.models.wheels import sha256
-from blurline.stages.frame import Options
-from blurline.stages.pipeline import Pipeline
-from blurline.treatment.redacted import Redacted
-from blurline.treatment.redaction import RedactionTreatment
-from blurline.treatment.report import blur_metadata, detection_metadata
-from blurline.treatment.writing import WriteMethod
+from blurline.stages.options import OUTPUT_FORMAT
+from blurline.stages.optiontable import Values
+from blurline.stages.pipeline import Chain, Transforming
+from blurline.treatment.outputs import Context, Output, Source, Treated, Treating
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What is wrong with the folder of results for all pictures that would follow, too."""
@@ -38,7 +38,7 @@ _FORMATS = frozenset(one.value for one in OutputFormat)
 class State(Enum):
     """What became of a picture; `THERE`: its result was there already."""
 
-    REDACTED = auto()
+    MADE = auto()
     FAILED = auto()
     THERE = auto()
     LEFT_OUT = auto()
@@ -46,7 +46,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a task; `line` tells it where it was redacted or failed."""
+    """What became of a task; `line` tells it where something was made or failed."""
 
     task: Task
     state: State
@@ -54,26 +54,37 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Redactor:
-    """Treats one file after the other with the same pipeline and options.
+class Maker:
+    """Treats one file after the other with the same pipelines and options.
 
     Attributes:
+        values: of the options of the chain.
+        limits: of the pictures.
+        quality: 1 to 100, where a kind is written that no option asks for.
         recipe: digest of all that decides what becomes of a picture, beside its content.
+        tell: what a line says of what came of a picture.
         journal: of the folder of results; None for a single result, which is never there already.
         again: treat pictures whose result is there already, too.
         force: write over files that are no results of ours.
     """
 
-    pipeline: Pipeline
-    options: Options
-    treatment: RedactionTreatment
+    chain: Chain
+    values: Values
+    treatment: Treating
+    limits: Limits
+    quality: int
     recipe: bytes
+    tell: Callable[[Treated], dict[str, Any]]
     journal: Journal | None = None
     again: bool = False
     force: bool = False
 
+    def written(self, kind: Kind) -> Kind:
+        """The kind that a picture of that kind is written as."""
+        return written(self.chain, self.values, kind)
+
     def treat(self, task: Task) -> Outcome:
-        """Write the redacted picture, whole or not at all, and say what was found or is wrong.
+        """Write what comes of a picture, whole or not at all, and say what was found or is wrong.
 
         The kind of the result follows from the content of the picture and the options, never from
         the picture's name. The name of a single result may ask for another kind; TIFF and BMP,
@@ -89,8 +100,13 @@ class Redactor:
             entry = Entry(digest(os.fsencode(path.absolute())), digest(data, self.recipe), "")
             if self._is_there(task.result, data, entry):
                 return Outcome(task, State.THERE)
-            treated, options = self._redacted(task, data)
-            self._put(task.result, treated.picture, entry)
+            treated, picture = self._made(task, data)
+            beside = [(_beside(task.result, output), output) for output in treated.outputs[1:]]
+            for path_beside, _ in beside:
+                self._is_there(path_beside, data, entry)
+            for path_beside, output in beside:
+                self._put(path_beside, output.data, entry)
+            self._put(task.result, picture, entry)
         except FolderError:
             raise
         except BlurlineError as error:
@@ -107,14 +123,14 @@ class Redactor:
             "file": str(path),
             "result": str(task.result),
             "seconds": round(perf_counter() - started, 4),
-            "blur_metadata": blur_metadata(treated, options),
-            "detection_metadata": detection_metadata(treated.frame),
+            **({"beside": [str(path) for path, _ in beside]} if beside else {}),
+            **self.tell(treated),
         }
-        return Outcome(task, State.REDACTED, line)
+        return Outcome(task, State.MADE, line)
 
     def _content(self, path: Path) -> bytes:
-        if path.stat().st_size > self.treatment.limits.max_bytes:
-            raise too_many_bytes(self.treatment.limits)
+        if path.stat().st_size > self.limits.max_bytes:
+            raise too_many_bytes(self.limits)
         return path.read_bytes()
 
     def _is_there(self, result: Path, data: bytes, entry: Entry) -> bool:
@@ -138,19 +154,25 @@ class Redactor:
             code="not_a_result",
         )
 
-    def _redacted(self, task: Task, data: bytes) -> tuple[Redacted, Options]:
-        """The redacted picture, and the options that were in force."""
-        options = self.options
-        usual = options.output_format.of(sniff(data))
+    def _made(self, task: Task, data: bytes) -> tuple[Treated, bytes]:
+        """What came of the picture, and its result in the kind that is asked for."""
+        usual = self.written(sniff(data))
         said = KIND_OF_ENDING.get(task.result.suffix.lower()) if task.is_single else None
         asked = said or usual
-        if asked is usual or asked.value in _FORMATS:
-            if asked is not usual:
-                options = replace(options, output_format=OutputFormat(asked.value))
-            return self.treatment.redact(data, self.pipeline, options), options
-        treated = self.treatment.redact(data, self.pipeline, options, whole=True)
-        picture = encode(treated.frame.pixels, asked, self.treatment.quality)
-        return replace(treated, picture=picture, way=WriteMethod.REENCODED), options
+        between = asked if asked is usual or asked.value in _FORMATS else Kind.PNG
+        values = self.values
+        if between is not usual:
+            values = {**values, OUTPUT_FORMAT.name: OutputFormat(between.value)}
+        source = Source(data, read_header(data, self.limits))
+        treated = self.treatment.treat(source, self.chain, values, Context())
+        if treated.primary.media_type != between.content_type:
+            raise OptionError(
+                f"the result is transparent in places, which {between} has no way to say: ask for "
+                "png, webp or avif"
+            )
+        if asked is between:
+            return treated, treated.primary.data
+        return treated, _pixels_alone(treated.primary.data, asked, self.quality)
 
     def _put(self, result: Path, picture: bytes, entry: Entry) -> None:
         """Write the result behind its line in the journal."""
@@ -164,7 +186,7 @@ class Redactor:
             raise
 
 
-def outcomes(redactor: Redactor, tasks: list[Task], threads: int, stop: Event) -> Iterator[Outcome]:
+def outcomes(maker: Maker, tasks: list[Task], threads: int, stop: Event) -> Iterator[Outcome]:
     """What became of each picture, in the order in which they are done.
 
     Only a few pictures are under way at a time, so a folder of millions needs no more memory. When
@@ -182,7 +204,7 @@ def outcomes(redactor: Redactor, tasks: list[Task], threads: int, stop: Event) -
                 running = {future for future in running if not future.cancel()}
             else:
                 more = islice(todo, 2 * threads - len(running))
-                running |= {pool.submit(redactor.treat, task) for task in more}
+                running |= {pool.submit(maker.treat, task) for task in more}
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -193,6 +215,32 @@ def outcomes(redactor: Redactor, tasks: list[Task], threads: int, stop: Event) -
                     problem = error
     if problem:
         raise problem
+
+
+def written(chain: Chain, values: Values, kind: Kind) -> Kind:
+    """The kind that a picture of that kind is written as: PNG for JPEG, if no JPEG can hold what a
+    stage makes, and where the caller leaves it to us."""
+    asked = OutputFormat(OUTPUT_FORMAT.of(values))
+    found = asked.of(kind)
+    if found is Kind.JPEG and asked is OutputFormat.SAME:
+        try:
+            for stage in (stage for pipeline in chain.pipelines for stage in pipeline.stages):
+                if isinstance(stage, Transforming):
+                    stage.check(values, OutputFormat.JPEG)
+        except OptionError:
+            return Kind.PNG
+    return found
+
+
+def _beside(result: Path, output: Output) -> Path:
+    """Where another output goes: `cat.mask.png` beside `cat.jpg`."""
+    return result.with_name(f"{result.stem}.{output.name}")
+
+
+def _pixels_alone(picture: bytes, kind: Kind, quality: int) -> bytes:
+    """A picture that we have written, in another kind."""
+    header = read_header(picture, Limits(len(picture), sys.maxsize))
+    return encode(decode(picture, header), kind, quality)
 
 
 def failure(source: Path, code: str, message: str) -> dict[str, Any]:
