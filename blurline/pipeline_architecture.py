@@ -12,12 +12,14 @@ into a pipeline below. Uploads choose a pipeline by its name.
 from blurline.inference.scan import Scan
 from blurline.settings import Settings
 from blurline.stages.artistic import Aged, Comic
+from blurline.stages.background import BackgroundRemove
 from blurline.stages.blur import Blur
 from blurline.stages.detect import Detect
 from blurline.stages.enhance import Enhance
 from blurline.stages.frame import Quality
 from blurline.stages.options import TRANSFORM
 from blurline.stages.pipeline import Family, Level, Pipeline, Target
+from blurline.stages.upscale import Upscale
 
 VEHICLES = frozenset({"car", "motorcycle", "bus", "truck"})
 
@@ -95,6 +97,24 @@ def pipelines(settings: Settings) -> dict[str, Pipeline]:
             "Make colours, light, details and noise better",
             Family.TRANSFORM,
             (Enhance(),),
+            queue,
+            patience,
+            TRANSFORM,
+        ),
+        Pipeline(
+            "upscale",
+            "Enlarge, two or four times",
+            Family.TRANSFORM,
+            (Upscale(),),
+            queue,
+            patience,
+            TRANSFORM,
+        ),
+        Pipeline(
+            "background-remove",
+            "Cut out what the picture is about, or its people",
+            Family.TRANSFORM,
+            (BackgroundRemove(),),
             queue,
             patience,
             TRANSFORM,

@@ -1,13 +1,17 @@
 """A network from a picture to a picture, or to a mask."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from blurline import metrics
+from blurline.errors import ModelError, ModelMissingError
 from blurline.imaging.decode import Pixels
+from blurline.inference.detector import Detector
 from blurline.inference.engine import Engine
 
 Map = NDArray[np.float32]
@@ -51,3 +55,33 @@ class Mapper:
         inner = output[0, :, top : top + rows, left : left + columns]
         values: Map = np.clip(inner.transpose(1, 2, 0), 0, 1, dtype=np.float32, order="C")
         return values
+
+
+Networks = Mapping[str, Detector | Mapper]
+"""Networks by name, some of which may be loaded when they are first asked for."""
+
+
+def mapper_of(networks: Networks, name: str) -> Mapper:
+    """The network from picture to picture, or to a mask, of that name.
+
+    Raises:
+        ModelMissingError: it is not there.
+        ModelError: it can't be loaded, or does something else.
+    """
+    if name not in networks:
+        raise ModelMissingError(f"the network {name} is not loaded")
+    network = networks[name]
+    if not isinstance(network, Mapper):
+        raise ModelError(f"{name} is no network that makes pictures or masks")
+    return network
+
+
+def mask_of(pixels: Pixels, mapper: Mapper) -> NDArray[np.float32]:
+    """What a network for masks makes of the whole picture, in the network's own square size.
+
+    Proportions are not kept: these networks are used to that.
+    """
+    size = (mapper.input_size,) * 2
+    larger = max(pixels.shape[:2]) > mapper.input_size
+    way = cv2.INTER_AREA if larger else cv2.INTER_LINEAR
+    return mapper.map(np.asarray(cv2.resize(pixels, size, interpolation=way), np.uint8))[..., 0]

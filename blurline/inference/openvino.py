@@ -81,7 +81,7 @@ class OpenVinoEngine:
             self._model = _prepare(model, input_format)
         except RuntimeError as error:
             raise ModelError(f"{path.name} is no network that OpenVINO can read") from error
-        self._precision = _precision(precision)
+        self._precision = arithmetic(precision)
         self._options = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
@@ -189,7 +189,7 @@ def _fixed_size(model: ov.Model) -> Size | None:
     return shape[2].get_length(), shape[3].get_length()
 
 
-def _precision(precision: Precision) -> Arithmetic:
+def arithmetic(precision: Precision) -> Arithmetic:
     """What OpenVINO makes of it: on a CPU without bf16 it takes the hint and computes in f32."""
     if precision == "f32" or "BF16" in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return "f32" if precision == "f32" else "bf16"

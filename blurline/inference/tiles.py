@@ -1,4 +1,4 @@
-"""Pictures that are mapped part by part, since networks need a thousand times a picture's memory."""
+"""Pictures mapped part by part, since a network takes a thousand times the memory of its input."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -14,13 +14,13 @@ import cv2
 from threadpoolctl import threadpool_limits
 
 from blurline import metrics
-from blurline.errors import ModelError, ModelMissingError
+from blurline.errors import ModelError
 from blurline.inference.batching import Batcher
 from blurline.inference.detector import Detector
-from blurline.inference.engine import Engine, Network, Precision
+from blurline.inference.engine import Arithmetic, Engine, Network, Precision
 from blurline.inference.heads import HEADS
 from blurline.inference.mapper import Mapper
-from blurline.models.catalogue import DetectorTask, MapperTask, Model, find
+from blurline.models.catalogue import DetectorTask, MapperTask, Model, catalogue, find
 from blurline.models.sources import OwnFile
 from blurline.models.wheels import sha256
 
@@ -61,7 +61,10 @@ def load_detectors(
     One that can't be loaded is reported to `missing` and left out, so that what needs it is
     refused and all else still runs; without `missing` its error is raised.
     """
-    _leave_cores_to_pictures()
+    # Pictures already run in parallel; threads of OpenCV's and numpy's own would only take cores
+    # from them, those of numpy's BLAS even while they wait.
+    cv2.setNumThreads(1)
+    threadpool_limits(1, "blas")
     detectors = {}
     for name in dict.fromkeys(names):
         try:
@@ -129,105 +132,89 @@ def load_mapper(model: Model, inference: Inference) -> Mapper:
     return mapper
 
 
-class Networks(Mapping[str, Detector | Mapper]):
-    """Networks by name, each of which is loaded when it is first asked for.
+class LazyNetworks(Mapping[str, Detector | Mapper]):
+    """Networks by name: detectors, and mappers that are loaded when they are first asked for.
 
-    A name is among them if its file is there, so that what needs a missing network can be refused
-    at once, while a process holds none that it never runs. Several threads may ask.
+    A mapper is among them if its file is there, so that what needs a missing one can be refused at
+    once, while a process holds none that it never runs. Several threads may ask.
     """
 
     def __init__(
-        self,
-        names: Iterable[str],
-        inference: Inference,
-        missing: Callable[[str, ModelError], None] | None = None,
+        self, detectors: Mapping[str, Detector], mappers: Mapping[str, Model], inference: Inference
     ) -> None:
-        """Look for the files; for `missing` see `load_detectors`.
-
-        Raises:
-            ModelError: there is no such network or no such file, and nobody listens.
-        """
-        _leave_cores_to_pictures()
+        """Take over detectors that are loaded, and mappers whose files are there."""
+        self.detectors = detectors
+        self._models = mappers
         self._inference = inference
-        self._models: dict[str, Model] = {}
-        self._loaded: dict[str, Detector | Mapper] = {}
-        self._locks: dict[str, threading.Lock] = {}
-        for name in dict.fromkeys(names):
-            try:
-                model = find(name)
-                _file(model, inference.model_dir)
-            except ModelError as error:
-                if missing is None:
-                    raise
-                missing(name, error)
-            else:
-                self._models[name], self._locks[name] = model, threading.Lock()
+        self._mappers: dict[str, Mapper] = {}
+        self._locks = {name: threading.Lock() for name in mappers}
 
     def __getitem__(self, name: str) -> Detector | Mapper:
         """The network, loaded if it was not yet.
 
         Raises:
-            KeyError: its file is not there.
+            KeyError: it is not there.
             ModelError: it can't be loaded all the same.
         """
+        if name in self.detectors:
+            return self.detectors[name]
         with self._locks[name]:
-            if name not in self._loaded:
-                model = self._models[name]
-                finds = isinstance(model.task, DetectorTask)
-                load = load_detector if finds else load_mapper
-                self._loaded[name] = load(model, self._inference)
-            return self._loaded[name]
+            if name not in self._mappers:
+                self._mappers[name] = load_mapper(self._models[name], self._inference)
+            return self._mappers[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._models)
+        yield from self.detectors
+        yield from self._models
 
     def __len__(self) -> int:
-        return len(self._models)
+        return len(self.detectors) + len(self._models)
 
     def __contains__(self, name: object) -> bool:
-        """Whether the network's file is there. Nothing is loaded."""
-        return name in self._models
+        """Whether the network is there. Nothing is loaded."""
+        return name in self.detectors or name in self._models
 
     @property
-    def loaded(self) -> Mapping[str, Detector | Mapper]:
-        """Those that were asked for so far."""
-        return dict(self._loaded)
+    def loaded(self) -> frozenset[str]:
+        """Names of those that the process holds by now."""
+        return frozenset((*self.detectors, *self._mappers))
 
-    def detector(self, name: str) -> Detector:
-        """The network that finds things.
-
-        Raises:
-            ModelMissingError: its file is not there.
-            ModelError: it can't be loaded, or does something else.
-        """
-        network = self._there(name)
-        if not isinstance(network, Detector):
-            raise ModelError(f"{name} is no network that finds things")
-        return network
-
-    def mapper(self, name: str) -> Mapper:
-        """The network that makes pictures or masks.
-
-        Raises:
-            ModelMissingError: its file is not there.
-            ModelError: it can't be loaded, or does something else.
-        """
-        network = self._there(name)
-        if not isinstance(network, Mapper):
-            raise ModelError(f"{name} is no network that makes pictures or masks")
-        return network
-
-    def _there(self, name: str) -> Detector | Mapper:
-        if name not in self:
-            raise ModelMissingError(f"the network {name} is not loaded")
-        return self[name]
+    @property
+    def precisions(self) -> dict[str, Arithmetic]:
+        """In what each computes, or will once it is loaded."""
+        found = {name: detector.engine.precision for name, detector in self.detectors.items()}
+        if self._models:
+            found |= dict.fromkeys(self._models, _arithmetic(self._inference))
+        return found
 
 
-def _leave_cores_to_pictures() -> None:
-    """Pictures already run in parallel; threads of OpenCV's and numpy's own would only take cores
-    from them, those of numpy's BLAS even while they wait."""
-    cv2.setNumThreads(1)
-    threadpool_limits(1, "blas")
+def load_networks(
+    names: Iterable[str],
+    inference: Inference,
+    missing: Callable[[str, ModelError], None] | None = None,
+) -> LazyNetworks:
+    """The detectors among these networks, and the mappers for when they are needed.
+
+    For `missing` see `load_detectors`.
+
+    Raises:
+        ModelError: one can't be loaded, or its file is not there, and nobody listens.
+    """
+    mappers, others = dict[str, Model](), list[str]()
+    for name in dict.fromkeys(names):
+        model = catalogue().get(name)
+        if model is None or not isinstance(model.task, MapperTask):
+            others.append(name)
+            continue
+        try:
+            _file(model, inference.model_dir)
+        except ModelError as error:
+            if missing is None:
+                raise
+            missing(name, error)
+        else:
+            mappers[name] = model
+    return LazyNetworks(load_detectors(others, inference, missing), mappers, inference)
 
 
 def _tell(network: Detector | Mapper, started: float) -> None:
@@ -238,11 +225,7 @@ def _tell(network: Detector | Mapper, started: float) -> None:
 def _engine(model: Model, path: Path, inference: Inference) -> Engine:
     if path.suffix == ".pt":
         return _torch_engine(model.name, path, inference)
-    from blurline.inference.onnxruntime import OnnxRuntimeNetwork, cuda_is_here
-
-    device = inference.device
-    if device == "auto":
-        device = "cuda" if cuda_is_here() else "cpu"
+    device = _device(inference)
     if device == "cpu":
         from blurline.inference.openvino import MOST_SIZES, OpenVinoEngine
 
@@ -255,6 +238,8 @@ def _engine(model: Model, path: Path, inference: Inference) -> Engine:
             outputs=model.outputs,
             most_sizes=MAPPER_SIZES if isinstance(model.task, MapperTask) else MOST_SIZES,
         )
+    from blurline.inference.onnxruntime import OnnxRuntimeNetwork
+
     network = OnnxRuntimeNetwork(
         path,
         model.input_format,
@@ -266,6 +251,23 @@ def _engine(model: Model, path: Path, inference: Inference) -> Engine:
         outputs=model.outputs,
     )
     return _batched(model.name, network, inference.max_batch_size, inference)
+
+
+def _device(inference: Inference) -> Literal["cpu", "cuda", "tensorrt"]:
+    if inference.device != "auto":
+        return inference.device
+    from blurline.inference.onnxruntime import cuda_is_here
+
+    return "cuda" if cuda_is_here() else "cpu"
+
+
+def _arithmetic(inference: Inference) -> Arithmetic:
+    """What an ONNX network computes in."""
+    if _device(inference) != "cpu":
+        return "f16"
+    from blurline.inference.openvino import arithmetic
+
+    return arithmetic(inference.precision)
 
 
 def _torch_engine(name: str, path: Path, inference: Inference) -> Engine:

@@ -13,7 +13,7 @@ from blurline.stages.optiontable import Option, Values, number, one_of
 from blurline.stages.pipeline import Progress
 
 if TYPE_CHECKING:
-    from blurline.inference.detector import Detectors
+    from blurline.inference.mapper import Networks
 
 INK = Option(
     "ink",
@@ -49,7 +49,7 @@ class Comic(Classical):
         """How much of it, lines, and tones."""
         return STRENGTH, INK, TONES
 
-    def run(self, frame: Frame, values: Values, networks: "Detectors", progress: Progress) -> Frame:
+    def run(self, frame: Frame, values: Values, networks: "Networks", progress: Progress) -> Frame:
         """The frame as a comic."""
         from blurline.effects.comic import comic
 
@@ -73,7 +73,7 @@ class Aged(Classical):
         """How much of it, and the grain."""
         return STRENGTH, GRAIN
 
-    def run(self, frame: Frame, values: Values, networks: "Detectors", progress: Progress) -> Frame:
+    def run(self, frame: Frame, values: Values, networks: "Networks", progress: Progress) -> Frame:
         """The frame as an old print."""
         from blurline.effects.aged import aged
 

@@ -13,7 +13,7 @@ from blurline.stages.optiontable import Option, Values, number, one_of
 from blurline.stages.pipeline import Progress
 
 if TYPE_CHECKING:
-    from blurline.inference.detector import Detectors
+    from blurline.inference.mapper import Networks
 
 AUTO, USUAL = "auto", 2
 
@@ -45,7 +45,7 @@ class Enhance(Classical):
         """How much of it all, and how much against noise and for edges."""
         return STRENGTH, DENOISE, SHARPEN
 
-    def run(self, frame: Frame, values: Values, networks: "Detectors", progress: Progress) -> Frame:
+    def run(self, frame: Frame, values: Values, networks: "Networks", progress: Progress) -> Frame:
         """The frame, better, with what was found wrong in `reports`."""
         from blurline.effects.enhance import enhanced, planned
 

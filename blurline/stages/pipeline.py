@@ -14,6 +14,7 @@ from blurline.stages.optiontable import Option, OptionTable, Values
 if TYPE_CHECKING:  # the API asks pipelines what they offer and never runs one: see `frame`
     from blurline.geometry import Margin
     from blurline.inference.detector import Detectors
+    from blurline.inference.mapper import Networks
 
 SEPARATOR = ","
 """Between the names of pipelines that a picture goes through one after the other."""
@@ -116,7 +117,7 @@ class Transforming(Stage, Protocol):
     def output_size(self, width: int, height: int, values: Values) -> tuple[int, int]:
         """Width and height of its result of a picture of that size."""
 
-    def run(self, frame: Frame, values: Values, networks: "Detectors", progress: Progress) -> Frame:
+    def run(self, frame: Frame, values: Values, networks: "Networks", progress: Progress) -> Frame:
         """The frame after this stage, with what is to be told of it in `reports`.
 
         Raises:

@@ -14,7 +14,7 @@ from blurline.imaging.header import Header
 from blurline.imaging.kind import Kind, OutputFormat
 from blurline.imaging.metadata import MetadataPolicy, read_metadata
 from blurline.imaging.rewrite import new_picture, read_alpha
-from blurline.inference.detector import Detectors
+from blurline.inference.mapper import Networks
 from blurline.stages.frame import Frame
 from blurline.stages.options import METADATA, OUTPUT_FORMAT
 from blurline.stages.optiontable import Values
@@ -35,7 +35,7 @@ class TransformTreatment:
         most_pixels: of a result.
     """
 
-    networks: Detectors
+    networks: Networks
     quality: int
     most_pixels: int
 

@@ -13,7 +13,7 @@ from blurline.imaging.header import limits_of
 from blurline.jobs.processor import Processor
 from blurline.machine import usable_cores
 from blurline.models.inference import inference
-from blurline.models.load import load_detectors
+from blurline.models.load import load_networks
 from blurline.queue.connection import DEFAULT_URL, connect
 from blurline.queue.queues import Queues
 from blurline.settings import Settings
@@ -63,8 +63,8 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
     for pipeline in pipelines.values():
         metrics.expect_jobs(pipeline.queue, pipeline.name)
     names = networks_of(served, pipelines.values())
-    detectors = load_detectors(names, inference(settings), missing=_warn)
-    if names and not detectors:
+    networks = load_networks(names, inference(settings), missing=_warn)
+    if names and not networks:
         raise ModelMissingError("no network could be loaded: run `blurline models pull`")
     store = open_store(settings)
     ask_bucket(settings)
@@ -73,7 +73,7 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         store=store,
         originals=endings.originals,
         pipelines=pipelines,
-        treatment=open_treatment(settings, detectors),
+        treatment=open_treatment(settings, networks),
         limits=limits_of(settings),
         signing_key=load_signing_key(settings.signing_key, settings.data_dir),
     )
@@ -84,7 +84,7 @@ def run_worker(settings: Settings, pipelines: Mapping[str, Pipeline]) -> None:
         redis_url,
         served,
         JobRunner(processor, endings),
-        {name: detector.engine.precision for name, detector in detectors.items()},
+        networks.precisions,
         Upkeep(name, settings, redis_url, store, pipelines),
     )
     stop_on_signals(crew.stop)

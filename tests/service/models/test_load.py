@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 
 from blurline.errors import ModelError, ModelMissingError
+from blurline.inference.mapper import mapper_of
 from blurline.models.catalogue import DetectorTask, find
-from blurline.models.load import Inference, Networks, load_detector, load_detectors
+from blurline.models.load import (
+    Inference,
+    load_detector,
+    load_detectors,
+    load_mapper,
+    load_networks,
+)
 from blurline.settings import load_settings
 from tests.networks import file_of
 
@@ -129,45 +136,53 @@ def test_an_own_network_that_detects_nothing_like_yolo_is_refused_at_once(
         load_detector(replace(model, task=replace(model.task, labels=("face",))), inference)
 
 
-def test_a_network_is_loaded_when_it_is_first_asked_for(inference: Inference) -> None:
-    networks = Networks(["yunet", "u2netp"], inference)
+def test_a_mapper_is_loaded_when_it_is_first_asked_for(inference: Inference) -> None:
+    networks = load_networks(["yunet", "u2netp"], inference)
     assert list(networks) == ["yunet", "u2netp"]
+    assert len(networks) == 2
     assert "u2netp" in networks
-    assert not networks.loaded
-    mapper = networks.mapper("u2netp")
+    assert networks.loaded == {"yunet"}
+    mapper = mapper_of(networks, "u2netp")
     assert networks["u2netp"] is mapper
-    assert list(networks.loaded) == ["u2netp"]
-    assert networks.detector("yunet").labels == ("face",)
+    assert networks.loaded == {"yunet", "u2netp"}
+    assert list(networks.detectors) == ["yunet"]
+
+
+def test_what_a_mapper_computes_in_is_known_before_it_is_loaded(inference: Inference) -> None:
+    networks = load_networks(["u2netp"], inference)
+    told = networks.precisions["u2netp"]
+    assert not networks.loaded
+    assert mapper_of(networks, "u2netp").engine.precision == told
 
 
 def test_threads_that_ask_at_once_share_one_network(inference: Inference) -> None:
-    networks = Networks(["realesr_x2"], inference)
+    networks = load_networks(["realesr_x2"], inference)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(networks.mapper, ["realesr_x2"] * 8))
+        found = list(pool.map(networks.__getitem__, ["realesr_x2"] * 8))
     assert all(one is found[0] for one in found)
 
 
-def test_a_network_whose_file_is_missing_is_known_at_once(tmp_path: Path) -> None:
-    shutil.copy(file_of("yunet"), tmp_path)
+def test_a_mapper_whose_file_is_missing_is_known_at_once(tmp_path: Path) -> None:
+    shutil.copy(file_of("u2netp"), tmp_path)
     inference, reported = Inference(tmp_path, threads=1), list[str]()
-    networks = Networks(["modnet", "yunet"], inference, lambda name, _: reported.append(name))
-    assert reported == ["modnet"]
-    assert list(networks) == ["yunet"]
-    assert "modnet" not in networks
+    names = ["modnet", "yunet", "u2netp"]
+    networks = load_networks(names, inference, lambda name, _: reported.append(name))
+    assert reported == ["modnet", "yunet"]
+    assert list(networks) == ["u2netp"]
     with pytest.raises(ModelMissingError, match="modnet"):
-        networks.mapper("modnet")
+        mapper_of(networks, "modnet")
     with pytest.raises(KeyError):
         networks["modnet"]
     with pytest.raises(ModelError, match="modnet"):
-        Networks(["modnet"], inference)
+        load_networks(["modnet"], inference)
 
 
 def test_a_network_does_only_what_it_is_for(inference: Inference) -> None:
-    networks = Networks(["yunet", "u2netp"], inference)
+    networks = load_networks(["yunet"], inference)
     with pytest.raises(ModelError, match="yunet is no network that makes pictures"):
-        networks.mapper("yunet")
-    with pytest.raises(ModelError, match="u2netp is no network that finds things"):
-        networks.detector("u2netp")
+        mapper_of(networks, "yunet")
+    with pytest.raises(ModelError, match="yunet is no network that makes pictures"):
+        load_mapper(find("yunet"), inference)
     with pytest.raises(ModelError, match="u2netp is no network that finds things"):
         load_detector(find("u2netp"), inference)
 
@@ -175,10 +190,10 @@ def test_a_network_does_only_what_it_is_for(inference: Inference) -> None:
 def test_a_process_that_runs_no_network_holds_no_engine() -> None:
     program = (
         "import sys\n"
-        "from blurline.models.load import Inference, Networks\n"
+        "from blurline.models.load import Inference, load_networks\n"
         "from blurline.settings import load_settings\n"
         "inference = Inference(load_settings().model_dir, threads=1)\n"
-        "networks = Networks(['yunet', 'u2netp'], inference)\n"
+        "networks = load_networks(['modnet', 'u2netp'], inference)\n"
         "assert len(networks) == 2\n"
         "print([name for name in ('openvino', 'onnxruntime', 'torch') if name in sys.modules])"
     )
