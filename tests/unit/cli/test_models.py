@@ -7,6 +7,7 @@ import pytest
 
 from blurline.models.catalogue import catalogue
 from blurline.models.sources import PackageFile
+from blurline.pipeline_architecture import pipelines
 from blurline.settings import load_settings
 from tests.commands import Cli, Ended
 
@@ -39,9 +40,8 @@ def test_pull_says_where_the_networks_are(cli: Cli) -> None:
 
     assert end.code == 0
     pulled = dict(line.split(": ", 1) for line in end.out.splitlines())
-    settings = load_settings()
-    used = (settings.face_model, settings.plate_model, settings.vehicle_model)
-    assert set(pulled) == {*used, settings.detection_model}
+    used = {name for one in pipelines(load_settings()).values() for name in one.networks}
+    assert set(pulled) == used
     assert all(Path(path).is_file() for path in pulled.values())
 
 
