@@ -133,7 +133,7 @@ class BackgroundRemove:
         from blurline.effects import cutout
         from blurline.inference.mapper import mapper_of, mask_of
 
-        subject, background = SUBJECT.of(values), BACKGROUND.of(values)
+        subject, background = Subject(SUBJECT.of(values)), BACKGROUND.of(values)
         seen = mask_of(frame.pixels, mapper_of(networks, NETWORKS[subject]))
         progress(0.4)
         mask = cutout.feathered(cutout.fitted(seen, frame.pixels), FEATHER.of(values))

@@ -87,7 +87,7 @@ class Upscale:
         Raises:
             OptionError: `denoise` is asked of a network that has no such choice.
         """
-        quality = QUALITY.of(values)
+        quality = Quality(QUALITY.of(values))
         if DENOISE.of(values) != AUTO and quality is not Quality.BALANCED:
             raise OptionError(f"denoise goes with quality=balanced, not with quality={quality}")
 
@@ -130,7 +130,7 @@ class Upscale:
 def passes(values: Values) -> tuple[str, ...]:
     """The networks that a picture goes through with these values, in order."""
     scale, denoise = SCALE.of(values), DENOISE.of(values)
-    match QUALITY.of(values):
+    match Quality(QUALITY.of(values)):
         case Quality.FAST:
             return (FAST[scale],)
         case Quality.THOROUGH:

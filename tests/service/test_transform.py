@@ -1,11 +1,42 @@
-"""What is asked of pictures that are enlarged or cut out."""
+"""Pictures that are enlarged or cut out, through the whole service."""
+
+from io import BytesIO
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
 from blurline.imaging.kind import Kind
-from tests.parts import drawing, picture_file, refusal, send
+from tests.parts import drawing, ended, picture_file, refusal, send, upload
+
+
+def result(client: httpx.Client, job_id: str, name: str = "") -> Image.Image:
+    answer = client.get(f"/result/{job_id}{name and '/'}{name}")
+    answer.raise_for_status()
+    return Image.open(BytesIO(answer.content))
+
+
+def test_an_upscaled_picture_is_larger_and_says_how(client: httpx.Client) -> None:
+    photo = picture_file(Image.fromarray(drawing(60, 40)), Kind.PNG)
+    job = ended(client, upload(client, photo, pipeline="upscale", scale="4", quality="fast"))
+    picture = result(client, job["job_id"])
+    assert (picture.size, picture.format) == ((240, 160), "PNG")
+    assert job["results"]["reports"]["upscale"] == {"scale": 4, "networks": ["realesr_x4"]}
+
+
+def test_a_cut_out_picture_is_transparent_and_brings_its_mask(
+    client: httpx.Client, zidane: bytes
+) -> None:
+    job = ended(client, upload(client, zidane, pipeline="background-remove", subject="people"))
+    picture, mask = (result(client, job["job_id"], name) for name in ("", "mask.png"))
+    assert (picture.format, picture.mode) == ("PNG", "RGBA")
+    assert mask.size == picture.size == (1280, 720)
+    alpha = np.asarray(picture.getchannel("A"))
+    assert np.array_equal(alpha, np.asarray(mask.convert("L")))
+    assert (alpha[500, 350], alpha[60, 640]) == (255, 0)
+    roles = {output["name"]: output["role"] for output in job["results"]["outputs"]}
+    assert roles == {"picture.png": "primary", "mask.png": "mask"}
 
 
 @pytest.mark.parametrize(

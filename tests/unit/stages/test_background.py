@@ -1,5 +1,6 @@
 """Pictures whose background is taken away."""
 
+import json
 from typing import Any
 
 import cv2
@@ -34,7 +35,9 @@ def photo(zidane: bytes) -> Pixels:
 
 
 def values(**texts: str) -> dict[str, Any]:
-    return TABLE.read(texts, {})
+    """As a job carries them."""
+    found: dict[str, Any] = json.loads(json.dumps(TABLE.read(texts, {})))
+    return found
 
 
 def run(frame: Frame, networks: LazyNetworks, **texts: str) -> Frame:

@@ -1,5 +1,6 @@
 """Pictures that are enlarged."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ def networks() -> LazyNetworks:
 
 
 def values(**texts: str) -> dict[str, Any]:
-    return TABLE.read(texts, {})
+    """As a job carries them."""
+    found: dict[str, Any] = json.loads(json.dumps(TABLE.read(texts, {})))
+    return found
 
 
 def run(frame: Frame, networks: LazyNetworks, **texts: str) -> Frame:
