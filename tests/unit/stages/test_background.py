@@ -24,7 +24,7 @@ COAT, PITCH = (500, 350), (60, 640)
 
 
 @pytest.fixture(scope="module")
-def networks() -> LazyNetworks:
+def mappers() -> LazyNetworks:
     return load_networks(sorted(STAGE.networks), inference(load_settings()))
 
 
@@ -40,15 +40,15 @@ def values(**texts: str) -> dict[str, Any]:
     return found
 
 
-def run(frame: Frame, networks: LazyNetworks, **texts: str) -> Frame:
-    return STAGE.run(frame, values(**texts), networks, lambda share: None)
+def run(frame: Frame, mappers: LazyNetworks, **texts: str) -> Frame:
+    return STAGE.run(frame, values(**texts), mappers, lambda share: None)
 
 
 @pytest.mark.parametrize("subject", ["anything", "people"])
 def test_people_stay_and_what_is_behind_them_goes(
-    subject: str, photo: Pixels, networks: LazyNetworks
+    subject: str, photo: Pixels, mappers: LazyNetworks
 ) -> None:
-    frame = run(Frame(photo), networks, subject=subject)
+    frame = run(Frame(photo), mappers, subject=subject)
     assert frame.alpha is not None
     assert (frame.alpha[COAT], frame.alpha[PITCH]) == (255, 0)
     assert np.array_equal(frame.pixels[COAT], photo[COAT])
@@ -58,47 +58,47 @@ def test_people_stay_and_what_is_behind_them_goes(
     assert 0.2 < report["share"] < 0.6
 
 
-def test_a_colour_takes_the_place_of_the_background(photo: Pixels, networks: LazyNetworks) -> None:
-    frame = run(Frame(photo), networks, background="#ff8800")
+def test_a_colour_takes_the_place_of_the_background(photo: Pixels, mappers: LazyNetworks) -> None:
+    frame = run(Frame(photo), mappers, background="#ff8800")
     assert frame.alpha is None
     assert tuple(frame.pixels[PITCH]) == (0xFF, 0x88, 0)
     assert np.array_equal(frame.pixels[COAT], photo[COAT])
 
 
 def test_a_blurred_background_is_calmer_and_the_rest_is_as_it_was(
-    photo: Pixels, networks: LazyNetworks
+    photo: Pixels, mappers: LazyNetworks
 ) -> None:
-    frame = run(Frame(photo), networks, background="blur")
+    frame = run(Frame(photo), mappers, background="blur")
     row, column = PITCH
     near = np.s_[row - 20 : row + 20, column - 20 : column + 20]
     assert frame.pixels[near].std() < 0.7 * photo[near].std()
     assert np.array_equal(frame.pixels[COAT], photo[COAT])
 
 
-def test_edges_are_softer_with_feather(photo: Pixels, networks: LazyNetworks) -> None:
+def test_edges_are_softer_with_feather(photo: Pixels, mappers: LazyNetworks) -> None:
     hard, soft = (
-        run(Frame(photo), networks, feather=feather).masks["mask"] for feather in ("0", "20")
+        run(Frame(photo), mappers, feather=feather).masks["mask"] for feather in ("0", "20")
     )
     between = [((mask > 0) & (mask < 255)).sum() for mask in (hard, soft)]
     assert between[1] > 1.2 * between[0]
 
 
-def test_what_was_transparent_stays_so(photo: Pixels, networks: LazyNetworks) -> None:
+def test_what_was_transparent_stays_so(photo: Pixels, mappers: LazyNetworks) -> None:
     alpha = np.full(photo.shape[:2], 255, np.uint8)
     alpha[:, 300:400] = 0
-    frame = run(Frame(photo, alpha=alpha), networks)
+    frame = run(Frame(photo, alpha=alpha), mappers)
     assert frame.alpha is not None
     assert frame.alpha[COAT] == 0
-    coloured = run(Frame(photo, alpha=alpha), networks, background="red")
+    coloured = run(Frame(photo, alpha=alpha), mappers, background="red")
     assert tuple(coloured.pixels[COAT]) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (37, 2)])
 @pytest.mark.parametrize("background", ["transparent", "blur", "white"])
 def test_a_picture_of_any_size_is_treated(
-    background: str, size: tuple[int, int], networks: LazyNetworks
+    background: str, size: tuple[int, int], mappers: LazyNetworks
 ) -> None:
-    frame = run(Frame(drawing(*size)), networks, background=background)
+    frame = run(Frame(drawing(*size)), mappers, background=background)
     assert frame.size == size == STAGE.output_size(*size, values())
     assert frame.masks["mask"].shape == size[::-1]
 

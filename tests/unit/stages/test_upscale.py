@@ -22,7 +22,7 @@ TABLE = OptionTable(STAGE.options)
 
 
 @pytest.fixture(scope="module")
-def networks() -> LazyNetworks:
+def mappers() -> LazyNetworks:
     return load_networks(sorted(STAGE.networks), inference(load_settings()))
 
 
@@ -32,8 +32,8 @@ def values(**texts: str) -> dict[str, Any]:
     return found
 
 
-def run(frame: Frame, networks: LazyNetworks, **texts: str) -> Frame:
-    return STAGE.run(frame, values(**texts), networks, lambda share: None)
+def run(frame: Frame, mappers: LazyNetworks, **texts: str) -> Frame:
+    return STAGE.run(frame, values(**texts), mappers, lambda share: None)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_noise_is_not_promised_to_go_where_no_network_is_told_to(quality: str) -
 @pytest.mark.parametrize("quality", [Quality.FAST, Quality.BALANCED])
 @pytest.mark.parametrize("size", [(1, 1), (50, 31)])
 def test_the_result_has_the_size_that_was_foretold(
-    size: tuple[int, int], quality: Quality, scale: int, networks: LazyNetworks
+    size: tuple[int, int], quality: Quality, scale: int, mappers: LazyNetworks
 ) -> None:
-    frame = run(Frame(drawing(*size)), networks, quality=quality, scale=str(scale))
+    frame = run(Frame(drawing(*size)), mappers, quality=quality, scale=str(scale))
     assert frame.size == STAGE.output_size(*size, values(scale=str(scale)))
     assert frame.size == (size[0] * scale, size[1] * scale)
     report = frame.reports["upscale"]
@@ -91,8 +91,8 @@ def test_the_result_has_the_size_that_was_foretold(
     assert set(report["networks"]) == STAGE.models(values(quality=quality, scale=str(scale)))
 
 
-def test_the_thorough_network_makes_the_double_too(networks: LazyNetworks) -> None:
-    frame = run(Frame(drawing(24, 16)), networks, quality="thorough")
+def test_the_thorough_network_makes_the_double_too(mappers: LazyNetworks) -> None:
+    frame = run(Frame(drawing(24, 16)), mappers, quality="thorough")
     assert frame.size == (48, 32)
 
 
@@ -101,14 +101,14 @@ def blurred(pixels: Pixels) -> Pixels:
 
 
 def test_a_photo_comes_back_from_half_its_size_better_than_by_interpolation(
-    photo: Pixels, networks: LazyNetworks
+    photo: Pixels, mappers: LazyNetworks
 ) -> None:
     import cv2
 
     height, width = photo.shape[:2]
     small = blurred(photo)
     plain = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-    enlarged = run(Frame(small), networks, denoise="0").pixels
+    enlarged = run(Frame(small), mappers, denoise="0").pixels
 
     def error(result: Pixels) -> float:
         return float(np.square(result.astype(float) - photo).mean())
@@ -125,32 +125,32 @@ def photo(zidane: bytes) -> Pixels:
 
 
 @pytest.mark.parametrize("quality", ["fast", "balanced"])
-def test_what_is_grey_stays_grey(quality: str, networks: LazyNetworks) -> None:
+def test_what_is_grey_stays_grey(quality: str, mappers: LazyNetworks) -> None:
     grey = np.repeat(drawing(40, 30)[..., :1], 3, axis=2)
-    result = run(Frame(grey), networks, quality=quality).pixels
+    result = run(Frame(grey), mappers, quality=quality).pixels
     assert (result == result[..., :1]).all()
 
 
-def test_transparency_is_enlarged_too(networks: LazyNetworks) -> None:
+def test_transparency_is_enlarged_too(mappers: LazyNetworks) -> None:
     alpha = np.zeros((20, 30), np.uint8)
     alpha[:, 15:] = 255
-    frame = run(Frame(drawing(30, 20), alpha=alpha), networks)
+    frame = run(Frame(drawing(30, 20), alpha=alpha), mappers)
     assert frame.alpha is not None
     assert frame.alpha.shape == (40, 60)
     assert not frame.alpha[:, :26].any()
     assert (frame.alpha[:, 34:] == 255).all()
 
 
-def test_hidden_colours_do_not_darken_the_edge_of_what_is_seen(networks: LazyNetworks) -> None:
+def test_hidden_colours_do_not_darken_the_edge_of_what_is_seen(mappers: LazyNetworks) -> None:
     pixels, alpha = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)
     pixels[:, 16:], alpha[:, 16:] = (220, 180, 90), 255
-    result = run(Frame(pixels.copy(), alpha=alpha), networks).pixels
+    result = run(Frame(pixels.copy(), alpha=alpha), mappers).pixels
     assert np.abs(result[:, 32:].astype(int) - (220, 180, 90)).max() <= 6
 
 
-def test_progress_rises_to_the_end_over_all_passes(networks: LazyNetworks) -> None:
+def test_progress_rises_to_the_end_over_all_passes(mappers: LazyNetworks) -> None:
     told: list[float] = []
-    STAGE.run(Frame(drawing(40, 30)), values(scale="4"), networks, told.append)
+    STAGE.run(Frame(drawing(40, 30)), values(scale="4"), mappers, told.append)
     assert told == sorted(told)
     assert told == pytest.approx([0.2, 1.0])
 

@@ -26,16 +26,16 @@ TRANSPARENT = np.dstack([drawing(30, 20), np.tile(np.arange(30, dtype=np.uint8) 
 
 
 @pytest.fixture(scope="module")
-def networks() -> LazyNetworks:
+def mappers() -> LazyNetworks:
     names = set().union(*(pipelines(SETTINGS)[name].networks for name in NAMES))
     return load_networks(sorted(names), inference(SETTINGS))
 
 
-def treat(data: bytes, names: str, networks: LazyNetworks, **texts: str) -> Treated:
+def treat(data: bytes, names: str, mappers: LazyNetworks, **texts: str) -> Treated:
     chain = Chain(tuple(pipelines(SETTINGS)[name] for name in names.split(",")))
     source = Source(data, read_header(data, limits_of(SETTINGS)))
     values: dict[str, Any] = chain.options.read(texts, {})
-    return open_treatment(SETTINGS, networks).treat(source, chain, values, Context())
+    return open_treatment(SETTINGS, mappers).treat(source, chain, values, Context())
 
 
 def opened(data: bytes) -> Image.Image:
@@ -43,9 +43,9 @@ def opened(data: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", [Kind.JPEG, Kind.PNG, Kind.WEBP])
-def test_an_upscaled_picture_is_larger_and_of_its_kind(kind: Kind, networks: LazyNetworks) -> None:
+def test_an_upscaled_picture_is_larger_and_of_its_kind(kind: Kind, mappers: LazyNetworks) -> None:
     data = picture_file(Image.fromarray(drawing(30, 20)), kind)
-    treated = treat(data, "upscale", networks, scale="4", quality="fast")
+    treated = treat(data, "upscale", mappers, scale="4", quality="fast")
     (output,) = treated.outputs
     assert (output.width, output.height, output.media_type) == (120, 80, kind.content_type)
     assert opened(output.data).size == (120, 80)
@@ -54,27 +54,27 @@ def test_an_upscaled_picture_is_larger_and_of_its_kind(kind: Kind, networks: Laz
     assert treated.reports["upscale"]["networks"] == ["realesr_x4"]
 
 
-def test_a_grey_picture_is_enlarged(networks: LazyNetworks) -> None:
+def test_a_grey_picture_is_enlarged(mappers: LazyNetworks) -> None:
     data = picture_file(Image.fromarray(drawing(30, 20)).convert("L"), Kind.PNG)
-    picture = opened(treat(data, "upscale", networks).primary.data)
+    picture = opened(treat(data, "upscale", mappers).primary.data)
     assert picture.size == (60, 40)
     pixels = np.asarray(picture.convert("RGB"))
     assert (pixels == pixels[..., :1]).all()
 
 
 def test_a_transparent_picture_stays_transparent_when_it_is_enlarged(
-    networks: LazyNetworks,
+    mappers: LazyNetworks,
 ) -> None:
     data = picture_file(Image.fromarray(TRANSPARENT), Kind.PNG)
-    picture = opened(treat(data, "upscale", networks).primary.data)
+    picture = opened(treat(data, "upscale", mappers).primary.data)
     alpha = np.asarray(picture.getchannel("A")).astype(int)
     assert np.abs(alpha[::2, ::2] - TRANSPARENT[..., 3]).max() <= 8
 
 
 def test_a_cut_out_picture_is_transparent_and_brings_its_mask(
-    zidane: bytes, networks: LazyNetworks
+    zidane: bytes, mappers: LazyNetworks
 ) -> None:
-    treated = treat(zidane, "background-remove", networks, subject="people")
+    treated = treat(zidane, "background-remove", mappers, subject="people")
     picture, mask = (opened(output.data) for output in treated.outputs)
     assert [output.role for output in treated.outputs] == [Role.PRIMARY, Role.MASK]
     assert (picture.format, picture.mode) == ("PNG", "RGBA")
@@ -83,28 +83,28 @@ def test_a_cut_out_picture_is_transparent_and_brings_its_mask(
     assert (alpha[500, 350], alpha[60, 640]) == (255, 0)
 
 
-def test_a_cut_out_picture_on_a_colour_stays_a_jpeg(zidane: bytes, networks: LazyNetworks) -> None:
-    treated = treat(zidane, "background-remove", networks, background="#00ff00")
+def test_a_cut_out_picture_on_a_colour_stays_a_jpeg(zidane: bytes, mappers: LazyNetworks) -> None:
+    treated = treat(zidane, "background-remove", mappers, background="#00ff00")
     picture = opened(treated.primary.data)
     assert picture.format == "JPEG"
     assert np.abs(np.asarray(picture)[60, 640].astype(int) - (0, 255, 0)).max() < 12
 
 
-def test_a_picture_may_be_cut_out_and_then_enlarged(networks: LazyNetworks) -> None:
+def test_a_picture_may_be_cut_out_and_then_enlarged(mappers: LazyNetworks) -> None:
     data = picture_file(Image.fromarray(drawing(60, 40)), Kind.PNG)
-    treated = treat(data, "background-remove,upscale", networks, quality="fast")
+    treated = treat(data, "background-remove,upscale", mappers, quality="fast")
     assert opened(treated.primary.data).size == (120, 80)
     assert treated.claim == TransformedPicture(("background-remove", "upscale"))
 
 
-def test_a_result_that_would_be_too_large_is_never_begun(networks: LazyNetworks) -> None:
+def test_a_result_that_would_be_too_large_is_never_begun(mappers: LazyNetworks) -> None:
     blank = picture_file(Image.new("L", (5000, 4000)), Kind.PNG)
     with pytest.raises(PictureError, match="20000 x 16000") as told:
-        treat(blank, "upscale", networks, scale="4")
+        treat(blank, "upscale", mappers, scale="4")
     assert told.value.code == "too_many_pixels"
 
 
-def test_a_transparent_picture_is_not_made_a_jpeg(networks: LazyNetworks) -> None:
+def test_a_transparent_picture_is_not_made_a_jpeg(mappers: LazyNetworks) -> None:
     data = picture_file(Image.fromarray(TRANSPARENT), Kind.PNG)
     with pytest.raises(OptionError, match="transparent"):
-        treat(data, "upscale", networks, output_format="jpeg", quality="fast")
+        treat(data, "upscale", mappers, output_format="jpeg", quality="fast")
