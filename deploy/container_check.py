@@ -166,8 +166,9 @@ def _check_monitoring(rig: Rig, workers: int) -> None:
         def seen() -> int:
             return sum(target["health"] == "up" for target in ask("targets")["activeTargets"])
 
-        _until(lambda: seen() == workers + 1, SCRAPE_SECONDS)
-        _expect(True, f"Prometheus reads the API and {workers} workers")
+        # One more looks after the queues.
+        _until(lambda: seen() == workers + 2, SCRAPE_SECONDS)
+        _expect(True, f"Prometheus reads the API, {workers} workers and the upkeep")
         _until(lambda: bool(ask("alertmanagers")["activeAlertmanagers"]), SCRAPE_SECONDS)
 
         def health() -> list[str]:

@@ -107,7 +107,7 @@ def _api(listener: socket.socket, environment: dict[str, str]) -> Program:
 
 
 def _worker(number: int, settings: Settings, environment: dict[str, str]) -> Program:
-    stop_seconds = settings.job_timeout + DRAIN_SECONDS
+    stop_seconds = max(settings.job_timeout, settings.transform_timeout) + DRAIN_SECONDS
     command = [sys.executable, "-m", "blurline.entry.worker"]
     # All are on one machine, where each needs a port of its own.
     port = settings.worker_metrics_port
