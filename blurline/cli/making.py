@@ -1,7 +1,7 @@
 """A run of pipelines over files: its options, its networks, its recipe."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,10 @@ from blurline.cli.walk import KIND_OF_ENDING
 from blurline.errors import OptionError
 from blurline.imaging.header import limits_of
 from blurline.imaging.kind import OutputFormat
-from blurline.inference.detector import Detector
+from blurline.inference.mapper import Networks
 from blurline.machine import usable_cores
 from blurline.models.inference import inference
-from blurline.models.load import load_detectors
+from blurline.models.load import load_networks
 from blurline.settings import Settings
 from blurline.stages.options import OUTPUT_FORMAT
 from blurline.stages.optiontable import Values
@@ -55,7 +55,7 @@ class Making:
         series = series_of(self.source, self.target, partial(written, chain, values))
         _check_ending(series, OutputFormat(OUTPUT_FORMAT.of(values)), asked=asked)
         names = sorted(frozenset[str]().union(*(one.models(values) for one in chain.pipelines)))
-        networks = load_detectors(names, inference(settings))
+        networks = load_networks(names, inference(settings))
         maker = Maker(
             chain,
             values,
@@ -71,9 +71,7 @@ class Making:
         return make_all(series, maker, threads, verbose=self.verbose)
 
 
-def recipe_of(
-    chain: Chain, values: Values, networks: Mapping[str, Detector], quality: int
-) -> bytes:
+def recipe_of(chain: Chain, values: Values, networks: Networks, quality: int) -> bytes:
     """What decides on a result beside the picture; an option that says what it would is not in it,
     so that one that a later version brings changes nothing."""
     hashes = {name: network.sha256 for name, network in sorted(networks.items())}
