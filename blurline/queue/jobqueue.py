@@ -126,6 +126,14 @@ class JobQueue:
         """Name of the list of jobs that wait."""
         return str(self.rq.key)
 
+    @property
+    def lists(self) -> tuple[str, str, str, str]:
+        """Names of the lists of jobs that wait, that were just taken, that run, and that wait for
+        their next try."""
+        rq = self.rq
+        later = rq.scheduled_job_registry.key
+        return self.key, rq.intermediate_queue_key, rq.started_job_registry.key, later
+
     @answering()
     def submit(
         self, specs: Sequence[JobSpec], *, accepted: bool = False, shared: int | None = None

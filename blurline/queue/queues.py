@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
+from rq import Queue
 from rq.job import Job
 from rq.job import JobStatus as RqStatus
 from rq.results import Result
@@ -42,6 +43,38 @@ for at = 4, #ARGV do
     end
 end
 return free
+"""
+
+# A job that has not ended, and that no list of rq's has, waits for nobody. Lists are read at one
+# moment with the jobs, since jobs go from one to the other. Of a run rq notes the job's id first.
+# Jobs of queues that this process does not know are left alone.
+STRAY_SCRIPT = """
+local listed, queues = {}, {}
+for at = 1, #KEYS, 4 do
+    queues[KEYS[at]] = true
+    for list = 0, 1 do
+        for _, id in ipairs(redis.call('LRANGE', KEYS[at + list], 0, -1)) do listed[id] = true end
+    end
+    for set = 2, 3 do
+        for _, id in ipairs(redis.call('ZRANGE', KEYS[at + set], 0, -1)) do
+            listed[string.match(id, '^[^:]*')] = true
+        end
+    end
+end
+local strays = {}
+for at = 4, #ARGV do
+    local id = ARGV[at]
+    local key = ARGV[1] .. id
+    if not listed[id] and redis.call('TYPE', key).ok == 'hash' then
+        local status, origin = unpack(redis.call('HMGET', key, 'status', 'origin'))
+        local open = status == 'queued' or status == 'started' or status == 'scheduled'
+        if open and queues[ARGV[2] .. (origin or '')] then
+            if ARGV[3] == '1' then redis.call('DEL', key) end
+            table.insert(strays, id)
+        end
+    end
+end
+return strays
 """
 
 
@@ -82,6 +115,7 @@ class Queues(Mapping[str, JobQueue]):
         self._pipelines = pipelines
         self._owners = Owners(settings)
         self._give_up = redis.register_script(GIVE_UP_SCRIPT)
+        self._stray = redis.register_script(STRAY_SCRIPT)
 
     def __getitem__(self, name: str) -> JobQueue:
         return self._queues[name]
@@ -134,6 +168,20 @@ class Queues(Mapping[str, JobQueue]):
         for job_id in job_ids:
             pipeline.exists(Job.key_for(job_id))
         return [bool(found) for found in pipeline.execute()]
+
+    @answering()
+    def strays(self, job_ids: Iterable[str], *, forget: bool = False) -> list[str]:
+        """Those of the jobs that Redis takes for waiting or running, but has in none of its lists.
+
+        No worker comes upon them: somebody else's tool was stopped while it moved them.
+
+        Args:
+            forget: have Redis know nothing of them any more, so that they can be queued anew.
+        """
+        prefix = Queue.redis_queue_namespace_prefix
+        words: list[Any] = [JOB_PREFIX, prefix, int(forget), *job_ids]
+        keys = [key for queue in self.values() for key in queue.lists]
+        return [job_id.decode() for job_id in self._stray(keys=keys, args=words)]
 
     @answering()
     def forget(self, job_id: str) -> bool:

@@ -2,7 +2,8 @@
 
 A job is in the store before it is in the queue, and its order lies there until it is forgotten with
 its original. So what is neither ended nor known to Redis was lost: with Redis' memory, or since the
-API died between store and queue.
+API died between store and queue. And what Redis takes for waiting or running, but has in no list,
+was lost by somebody else's tool.
 """
 
 import logging
@@ -30,7 +31,7 @@ from blurline.storage.vault import OriginalsVault
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 """The folders that `blurline.storage.keys` makes, which are looked through one after the other."""
 
-CHUNK = 100
+CHUNK, STRAY_CHUNK = 100, 10_000
 PARALLEL = 8
 
 OLDER_THAN = timedelta(seconds=120)
@@ -41,6 +42,9 @@ NEWER_THAN = timedelta(days=7)
 
 MARGIN = 0.9
 """Share of the records' time within which one that was ever written is surely still there."""
+
+STRAY_SECONDS = 5
+"""For how long a job may be in no list, since a tool may have it in hand: rq's `Queue.compact`."""
 
 LOCK_KEY = "blurline:reconciler"
 LOCK_SECONDS = 3600
@@ -59,7 +63,7 @@ class Reconciled:
 
     Attributes:
         kept: orders in the store that are of an age to be looked at.
-        lost: those that have not ended and that Redis did not know.
+        lost: those that have not ended and that Redis did not know, or had in none of its lists.
         requeued: those that were queued again.
         unreadable: those whose order can't be read any more.
     """
@@ -119,24 +123,36 @@ class Reconciler:
         now = datetime.now(UTC)
         if self.record_days:
             newer_than = min(newer_than, MARGIN * timedelta(days=self.record_days))
-        found = Reconciled()
+        found, known = Reconciled(), list[str]()
         with ThreadPoolExecutor(PARALLEL) as pool:
             for number, shard in enumerate(SHARDS, 1):
                 ids = self._ids(f"{DATA_KEYS}/{shard}", now - older_than, now - newer_than)
                 found += Reconciled(kept=len(ids))
-                for lost in _chunks(self._lost(shard, ids)):
+                for lost in _chunks(self._lost(shard, ids, known)):
                     found += self._requeue(lost, pool, dry_run=dry_run)
                 done(number)
+            for strays in _chunks(self._strays(known, dry_run=dry_run)):
+                found += self._requeue(strays, pool, dry_run=dry_run)
         return found
 
-    def _lost(self, shard: str, ids: frozenset[str]) -> Iterator[str]:
-        """Those of the ids that have not ended and that Redis does not know."""
+    def _lost(self, shard: str, ids: frozenset[str], known: list[str]) -> Iterator[str]:
+        """Those of the ids that have not ended and that Redis does not know; `known` gets those
+        that it knows."""
         if not ids:
             return
         ended = self._ids(f"{METADATA[0]}/{shard}", datetime.max.replace(tzinfo=UTC))
         for some in _chunks(iter(sorted(ids - ended))):
-            known = self.queues.known(some)
-            yield from (job_id for job_id, there in zip(some, known, strict=True) if not there)
+            there = dict(zip(some, self.queues.known(some), strict=True))
+            known += (job_id for job_id in some if there[job_id])
+            yield from (job_id for job_id in some if not there[job_id])
+
+    def _strays(self, known: Sequence[str], *, dry_run: bool) -> Iterator[str]:
+        """Those that are in no list, now and after a while; Redis then knows them no more."""
+        for start in range(0, len(known), STRAY_CHUNK):
+            strays = self.queues.strays(known[start : start + STRAY_CHUNK])
+            if strays:
+                time.sleep(STRAY_SECONDS)
+                yield from self.queues.strays(strays, forget=not dry_run)
 
     def _requeue(
         self, lost: Sequence[str], pool: ThreadPoolExecutor, *, dry_run: bool

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from blurline.worker import reconciler
 from tests.parts import eventually
 from tests.rq_tools import QUEUE, Operated, operated
 
@@ -82,3 +83,52 @@ def test_workers_that_are_suspended_take_nothing_until_they_are_resumed(
         service.rq("resume")
         service.ended(jobs)
     assert service.totals() == {"completed": 3, "failed": 0}
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tool of this test takes its time."""
+    monkeypatch.setattr(reconciler, "STRAY_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_jobs_that_a_tool_lost_between_two_lists_come_back(
+    service: Operated, small_jpeg: bytes
+) -> None:
+    jobs = service.batch(small_jpeg, 3)
+    # What rq's `Queue.compact` begins with; it was stopped then.
+    service.redis.rename(f"rq:queue:{QUEUE}", "rq:queue:_compact:0")
+    assert service.reconcile().requeued == 3
+    assert service.reconcile().lost == 0
+    with service.worker():
+        service.ended(jobs)
+    assert service.totals() == {"completed": 3, "failed": 0}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_jobs_that_wait_were_taken_run_or_are_to_be_tried_again_are_no_strays(
+    service: Operated, small_jpeg: bytes
+) -> None:
+    waiting, taken, running, later, foreign = service.batch(small_jpeg, 5)
+    queue = f"rq:queue:{QUEUE}"
+    service.redis.delete(queue)
+    service.redis.rpush(queue, waiting)
+    service.redis.rpush(f"{queue}:intermediate", taken)
+    service.redis.zadd(f"rq:wip:{QUEUE}", {f"{running}:0": 1})
+    service.redis.zadd(f"rq:scheduled:{QUEUE}", {later: 1})
+    service.redis.hset(f"rq:job:{foreign}", "origin", "of_somebody_else")
+    assert service.reconcile().lost == 0
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_look_at_a_live_service_takes_no_job_for_a_stray(
+    service: Operated, small_jpeg: bytes
+) -> None:
+    jobs = service.batch(small_jpeg, 60)
+    lost = 0
+    with service.worker():
+        while service.totals()["completed"] < len(jobs):
+            lost += service.reconcile().lost
+        service.ended(jobs)
+    assert lost == 0
+    assert service.totals() == {"completed": len(jobs), "failed": 0}
