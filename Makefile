@@ -107,7 +107,7 @@ dashboards: $(INSTALLED) ## write Grafana's dashboards anew
 	$(BIN)/python -m monitoring.dashboards
 
 lock: ## write the pinned versions anew: the newest that pyproject.toml and package.json allow
-	rm -rf build/lock build/lock-checkov build/lock-panoramax
+	rm -rf build/lock build/lock-checkov build/lock-panoramax build/lock-rqdashboard
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip setuptools
 	build/lock/bin/python -m pip freeze --all | grep -E '^(pip|setuptools)==' > tools/pip.txt
@@ -119,6 +119,10 @@ lock: ## write the pinned versions anew: the newest that pyproject.toml and pack
 	$(PYTHON) -m venv build/lock-panoramax
 	build/lock-panoramax/bin/python -m pip install --quiet geovisio geopic-tag-reader
 	build/lock-panoramax/bin/python -m pip freeze > tools/panoramax.txt
+	$(PYTHON) -m venv build/lock-rqdashboard
+	@# It imports six, which it does not ask for.
+	build/lock-rqdashboard/bin/python -m pip install --quiet -c constraints.txt rq-dashboard rq six
+	build/lock-rqdashboard/bin/python -m pip freeze > tools/rqdashboard.txt
 	cd deploy/k8s && npm update --package-lock-only
 
 clean: ## remove what the targets above made

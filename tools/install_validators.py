@@ -24,6 +24,7 @@ K8S = ROOT / "deploy/k8s"
 MODELS = K8S / "node_modules"
 PINNED = Path(__file__).with_name("checkov.txt")
 PANORAMAX = Path(__file__).with_name("panoramax.txt")
+RQ_DASHBOARD = Path(__file__).with_name("rqdashboard.txt")
 PIP = Path(__file__).with_name("pip.txt")
 WANTED = ("prometheus", "promtool", "prometheus-alertmanager", "amtool", "kubectl")
 PACKAGES = ("prometheus", "promtool", "prometheus-alertmanager", "kubectl")
@@ -49,6 +50,7 @@ def main() -> None:
     steps = [
         Step("checkov", checkov),
         Step("Panoramax's server and tag reader", panoramax),
+        Step("rq-dashboard", rq_dashboard),
         Step("models of KEDA, Istio and the Prometheus Operator", models),
         Step(", ".join(WANTED), debian_programs),
     ]
@@ -85,6 +87,15 @@ def panoramax() -> None:
         NotInstalledError: what `environment` raises.
     """
     environment(FOLDER / "panoramax", PANORAMAX)
+
+
+def rq_dashboard() -> None:
+    """Bring rq's dashboard, which a live service is looked at by.
+
+    Raises:
+        NotInstalledError: what `environment` raises.
+    """
+    environment(FOLDER / "rqdashboard", RQ_DASHBOARD)
 
 
 def environment(home: Path, pins: Path) -> None:

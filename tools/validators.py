@@ -96,6 +96,14 @@ def panoramax() -> Validator:
     )
 
 
+def rq_dashboard() -> Validator:
+    """rq's dashboard beside a live service."""
+    python = str(FOLDER / "rqdashboard/bin/python")
+    version = (python, "-m", "pip", "show", "rq-dashboard")
+    files = "tests/service/queue/test_rq_dashboard.py"
+    return Validator("rq-dashboard", version, (tests("rq-dashboard", files),), BRING)
+
+
 def slow() -> tuple[Validator, ...]:
     """Those that take longest."""
     checkov = ("checkov", "--config-file", "deploy/checkov.yaml")
@@ -108,6 +116,7 @@ def slow() -> tuple[Validator, ...]:
         Validator("tests of tools", ("pytest", "--version"), (TESTS_OF_TOOLS,)),
         Validator("mypy", ("mypy", "--version"), (("mypy",),)),
         panoramax(),
+        rq_dashboard(),
         Validator(
             "checkov",
             ("checkov", "--version"),
