@@ -43,6 +43,9 @@ FAMILIES = (
 )
 """Name and meaning of each metric of our own."""
 
+DONE = {"queue": "image_processing_queue", "outcome": "completed"}
+"""Labels of pictures that were redacted."""
+
 MARK = "unmistakable-name"
 
 
@@ -128,7 +131,7 @@ def test_stats_have_all_figures(client: httpx.Client, stack: Stack, small_jpeg: 
     assert stats["mean_processing_seconds"] > 0
     assert set(stats["queue"]) == QUEUE
     assert stats["workers"]["processes"] == len(stack.workers)
-    assert stats["workers"]["threads"] == 2 * len(stack.workers)
+    assert stats["queues"][DONE["queue"]]["workers"]["threads"] == 2 * len(stack.workers)
     assert 0 <= stats["workers"]["busy"] <= stats["workers"]["threads"]
     api, *workers = stats["processes"]
     assert api["name"] == "api"
@@ -272,15 +275,15 @@ def test_metrics_count_what_all_workers_did(
 
     after = eventually(
         lambda: (
-            value(families := scraped(client), "blurline_images_total", outcome="completed")
-            > value(before, "blurline_images_total", outcome="completed")
+            value(families := scraped(client), "blurline_images_total", **DONE)
+            > value(before, "blurline_images_total", **DONE)
             and families
         ),
         "the job is counted",
     )
 
     assert value(after, "blurline_worker_processes") == len(stack.workers)
-    assert value(after, "blurline_queue_depth") == 0
+    assert value(after, "blurline_queue_depth", queue=DONE["queue"]) == 0
 
 
 def test_metrics_count_requests_by_route_and_status(client: httpx.Client) -> None:

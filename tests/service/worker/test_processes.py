@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -148,16 +149,16 @@ class Limping:
         self.client = client
         self.early = early
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, int]:
         """The worker's own counts of ended tries, by outcome."""
         port = self.settings.worker_metrics_port
         page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        return {
-            sample.labels["outcome"]: sample.value
-            for family in text_string_to_metric_families(page)
-            for sample in family.samples
-            if sample.name == "blurline_jobs_total"
-        }
+        counts: Counter[str] = Counter()
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                if sample.name == "blurline_jobs_total":
+                    counts[sample.labels["outcome"]] += int(sample.value)
+        return dict(counts)
 
 
 @pytest.fixture(scope="module")
