@@ -23,7 +23,7 @@ export PATH := $(PATH):$(CURDIR)/build/validators/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-long up bench bench-gpu bench-peers load-test quality leaks fuzz check validators container-check format docs dashboards lock clean
+.PHONY: help install demo demo-pipelines test test-unit test-long up bench bench-gpu bench-peers load-test quality leaks fuzz check validators container-check format docs dashboards lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -40,6 +40,9 @@ install: $(INSTALLED) ## install blurline and its tools into .venv
 
 demo: $(INSTALLED) ## send photos through the whole service; PHOTOS=file-or-folder for your own
 	$(BIN)/blurline demo $(if $(PHOTOS),"$(PHOTOS)")
+
+demo-pipelines: $(INSTALLED) ## send photos through every pipeline; PHOTOS=file-or-folder for your own
+	$(BIN)/blurline demo --every-pipeline $(if $(PHOTOS),"$(PHOTOS)")
 
 test: $(INSTALLED) ## run the test suite, JOBS files of it at a time
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

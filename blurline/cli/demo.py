@@ -19,7 +19,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from blurline.access.admission import SETTINGS as ACCESS_SETTINGS
-from blurline.cli.contact_sheet import contact_sheet
+from blurline.cli.contact_sheet import Panel, contact_sheet
 from blurline.cli.models import pull_missing
 from blurline.cli.pictures import named
 from blurline.cli.start import check_defaults, pipelines_of, settings_of, treat_stop_as_interrupt
@@ -48,14 +48,21 @@ UPLOADS = 4
 """Photos that are under way at a time."""
 
 JOB_SECONDS = 120
+ACROSS = 4
+"""Pictures beside each other on the contact sheet."""
+
 POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one photo: its status with results, or the error of its upload."""
+    """What became of a photo: its status with results, or the error of its upload.
+
+    `pipeline` is the one that was asked for; empty: none, so that the default counts.
+    """
 
     photo: Path
+    pipeline: str
     status: dict[str, Any] | None
     error: str | None
     picture: bytes | None
@@ -69,6 +76,9 @@ def demo(
     output: Annotated[
         Path, typer.Option(help="Folder for the results and the contact sheet.")
     ] = Path("demo-output"),
+    every: Annotated[
+        bool, typer.Option("--every-pipeline", help="Send each photo through every pipeline.")
+    ] = False,
 ) -> None:
     """Send photos through the whole service and show what became of them.
 
@@ -80,15 +90,15 @@ def demo(
     check_defaults(settings, pipelines)
     treat_stop_as_interrupt()
     pull_missing(settings, pipelines)
-    if _run(photos, output, settings):
+    if _run(photos, output, settings, list(pipelines) if every else [""]):
         raise typer.Exit(1)
 
 
-def _run(photos: Path | None, output: Path, settings: Settings) -> int:
-    """Upload the photos to a service of our own and show the results.
+def _run(photos: Path | None, output: Path, settings: Settings, pipelines: list[str]) -> int:
+    """Upload the photos to a service of our own, for each of the pipelines, and show the results.
 
     Returns:
-        How many photos failed.
+        How many jobs failed.
 
     Raises:
         BlurlineError: there are no photos, or the service did not start.
@@ -108,15 +118,19 @@ def _run(photos: Path | None, output: Path, settings: Settings) -> int:
         console.print(f"the service runs at {stack.url}")
         client = cleanup.enter_context(httpx.Client(base_url=stack.url, timeout=60))
         with Progress(console=console) as progress:
-            task = progress.add_task("blurring and detecting", total=len(files))
+            jobs = [(file, pipeline) for file in files for pipeline in pipelines]
+            task = progress.add_task("under way", total=len(jobs))
             pool = cleanup.enter_context(ThreadPoolExecutor(UPLOADS))
             outcomes = []
-            for outcome in pool.map(lambda file: _send(client, file), files):
+            for outcome in pool.map(lambda job: _send(client, *job), jobs):
                 outcomes.append(outcome)
                 progress.advance(task)
         output.mkdir(parents=True, exist_ok=True)
-        console.print(_table(outcomes))
+        console.print(_table(outcomes) if pipelines == [""] else _table_of_all(outcomes))
         _write_results(outcomes, output)
+        rows = [_row(photo, [o for o in outcomes if o.photo == photo]) for photo in files]
+        lines = [line for row in rows if len(row) > 1 for line in _in_lines(row)]
+        (output / "contact_sheet.png").write_bytes(contact_sheet(lines))
         console.print(f"before and after: {output / 'contact_sheet.png'}")
     console.print("everything that was started has been stopped")
     return sum(outcome.error is not None for outcome in outcomes)
@@ -131,22 +145,23 @@ def _sample(sample: WheelMember, settings: Settings) -> Path:
     return named
 
 
-def _send(client: httpx.Client, photo: Path) -> Outcome:
+def _send(client: httpx.Client, photo: Path, pipeline: str) -> Outcome:
     """Upload the photo, wait for its result and fetch it, all over HTTP."""
+    options = {"pipeline": pipeline} if pipeline else {}
     with photo.open("rb") as file:
-        answer = client.post("/upload", files={"file": (photo.name, file)})
+        answer = client.post("/upload", files={"file": (photo.name, file)}, data=options)
     if answer.status_code != httpx.codes.ACCEPTED:
-        return Outcome(photo, None, _message(answer.json()), None)
+        return Outcome(photo, pipeline, None, _message(answer.json()), None)
     job_id = answer.json()["job_id"]
     deadline = time.monotonic() + JOB_SECONDS
     while time.monotonic() < deadline:
         status = client.get(f"/status/{job_id}").json()
         if status["status"] == "failed":
-            return Outcome(photo, status, _message(status), None)
+            return Outcome(photo, pipeline, status, _message(status), None)
         if status["status"] == "completed":
-            return Outcome(photo, status, None, client.get(f"/result/{job_id}").content)
+            return Outcome(photo, pipeline, status, None, client.get(f"/result/{job_id}").content)
         time.sleep(POLL_SECONDS)
-    return Outcome(photo, None, f"not done within {JOB_SECONDS} s", None)
+    return Outcome(photo, pipeline, None, f"not done within {JOB_SECONDS} s", None)
 
 
 def _message(answer: dict[str, Any]) -> str:
@@ -174,22 +189,49 @@ def _table(outcomes: list[Outcome]) -> Table:
     return table
 
 
+def _table_of_all(outcomes: list[Outcome]) -> Table:
+    table = Table("photo", "pipeline", "pixels", "kind", "ms")
+    for outcome in outcomes:
+        name = escape(outcome.photo.name)
+        if outcome.status is None or outcome.error is not None:
+            table.add_row(name, outcome.pipeline, f"[red]{escape(outcome.error or '')}")
+            continue
+        results = outcome.status["results"]
+        primary = results["outputs"][0]
+        table.add_row(
+            name,
+            outcome.pipeline,
+            f"{primary['width']} x {primary['height']}",
+            primary["media_type"].partition("/")[2],
+            f"{results['processing_time'] * 1000:.0f}",
+        )
+    return table
+
+
 def _write_results(outcomes: list[Outcome], output: Path) -> None:
-    """The blurred pictures, what was found in them, and the contact sheet."""
-    done = [outcome for outcome in outcomes if outcome.picture is not None]
+    """The pictures that came of the photos, and what there is to tell of them."""
     used: Counter[str] = Counter()
-    for outcome in done:
+    for outcome in outcomes:
         if outcome.picture is not None and outcome.status is not None:
             named_so = named(outcome.photo.name, sniff(outcome.picture))
-            used[named_so] += 1
-            number = used[named_so]
-            name = f"blurred_{f'{number}_' if number > 1 else ''}{named_so}"
+            made_by = outcome.pipeline or "blurred"
+            used[f"{made_by}_{named_so}"] += 1
+            number = used[f"{made_by}_{named_so}"]
+            name = f"{made_by}_{f'{number}_' if number > 1 else ''}{named_so}"
             (output / name).write_bytes(outcome.picture)
             details = json.dumps(outcome.status, indent=1)
             (output / f"{name}.json").write_text(details, encoding="utf-8")
-    rows = [
-        (o.photo.read_bytes(), o.picture, o.status["results"])
-        for o in done
-        if o.picture is not None and o.status is not None
-    ]
-    (output / "contact_sheet.png").write_bytes(contact_sheet(rows))
+
+
+def _row(photo: Path, outcomes: list[Outcome]) -> list[Panel]:
+    """The photo and what came of it; alone if nothing did."""
+    panels = [Panel(photo.read_bytes())]
+    for outcome in outcomes:
+        if outcome.picture is not None and outcome.status is not None:
+            found = outcome.status["results"]["detection_metadata"] or {"objects": []}
+            panels.append(Panel(outcome.picture, outcome.pipeline, found["objects"]))
+    return panels
+
+
+def _in_lines(row: list[Panel]) -> list[list[Panel]]:
+    return [row[start : start + ACROSS] for start in range(0, len(row), ACROSS)]

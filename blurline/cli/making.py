@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blurline.cli.maker import Maker, written
+from blurline.cli.models import pull_networks
 from blurline.cli.series import Series, make_all, series_of
 from blurline.cli.walk import KIND_OF_ENDING
 from blurline.errors import OptionError
@@ -55,6 +56,7 @@ class Making:
         series = series_of(self.source, self.target, partial(written, chain, values))
         _check_ending(series, OutputFormat(OUTPUT_FORMAT.of(values)), asked=asked)
         names = sorted(frozenset[str]().union(*(one.models(values) for one in chain.pipelines)))
+        pull_networks(settings, names)
         networks = load_networks(names, inference(settings))
         maker = Maker(
             chain,

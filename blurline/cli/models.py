@@ -1,5 +1,6 @@
 """`blurline models`: the networks, listed and fetched."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -55,8 +56,18 @@ def pull_missing(settings: Settings, pipelines: Pipelines) -> None:
     Raises:
         ModelError: one can't be had, or is not what it should be.
     """
-    for name in _used(pipelines):
-        _pull(name, settings)
+    pull_networks(settings, _used(pipelines))
+
+
+def pull_networks(settings: Settings, names: Collection[str]) -> None:
+    """Fetch those networks of the catalogue that are not here; a name may be a file's path, too.
+
+    Raises:
+        ModelError: one can't be had, or is not what it should be.
+    """
+    for name in catalogue():
+        if name in names:
+            _pull(name, settings)
 
 
 def _used(pipelines: Pipelines) -> list[str]:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from blurline.cli.making import Making, or_file
-from blurline.cli.models import pull_missing
 from blurline.cli.start import Pipelines, pipelines_of, settings_of
 from blurline.errors import OptionError
 from blurline.settings import Settings
@@ -123,7 +122,6 @@ def redact(
     }
     settings = settings_of(default_pipeline=pipeline, worker_threads=threads)
     pipelines = pipelines_of(context, settings)
-    pull_missing(settings, pipelines)
     default_chain(settings, pipelines)
     chosen = Chain((_chosen(settings, pipelines),))
     values = chosen.options.read(texts, default_texts(settings))

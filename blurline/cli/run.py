@@ -13,7 +13,6 @@ from typer.core import TyperGroup
 
 from blurline.cli.help import unbroken
 from blurline.cli.making import Making, or_file
-from blurline.cli.models import pull_missing
 from blurline.cli.start import Pipelines, settings_of
 from blurline.errors import OptionError
 from blurline.settings import load_settings
@@ -108,7 +107,6 @@ def _function(chain: Chain) -> Callable[..., None]:
         values = chain.options.read(texts, default_texts(settings))
         if context.args:
             raise OptionError("name one picture or folder, and one result or folder for results")
-        pull_missing(settings, {one.name: one for one in chain.pipelines})
         making = Making(source, target, _told, again=again, force=force, verbose=verbose)
         asked = bool(texts.get("output_format"))
         if status := making.run(settings, chain, values, asked=asked):

@@ -9,6 +9,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from blurline.pipeline_architecture import pipelines
+from blurline.settings import load_settings
 from tests.commands import Cli, check_refused, end_of, run_apart, said, started
 from tests.heic_files import heic
 from tests.parts import PATIENCE, drawing, files_below, names_below
@@ -89,3 +91,20 @@ def test_a_demo_that_is_told_to_stop_leaves_nothing_running(tmp_path: Path, bus:
 
 def test_a_demo_without_photos_starts_nothing(cli: Cli, tmp_path: Path) -> None:
     check_refused(cli("demo", tmp_path / "missing"), str(tmp_path / "missing"))
+
+
+def test_every_pipeline_shows_its_result_of_every_photo(tmp_path: Path, small_jpeg: bytes) -> None:
+    (tmp_path / "photo.jpg").write_bytes(small_jpeg)
+    output = tmp_path / "output"
+
+    end = run_apart(
+        "demo", str(tmp_path / "photo.jpg"), "--output", str(output), "--every-pipeline"
+    )
+
+    assert end.code == 0, end.err
+    names = names_below(output)
+    for pipeline in pipelines(load_settings()):
+        assert pipeline in end.out
+        assert any(name.startswith(f"{pipeline}_photo") for name in names), pipeline
+    with Image.open(output / "contact_sheet.png") as sheet:
+        assert sheet.height > 2 * 480

@@ -443,6 +443,8 @@ def test_the_pipelines_and_their_stages_are_these(known: dict[str, Pipeline]) ->
     assert stages == {
         "blur_detect": ["blur", "detect"],
         "blur": ["blur"],
+        "upscale": ["upscale"],
+        "background-remove": ["background-remove"],
         "enhance": ["enhance"],
         "style-comic": ["style-comic"],
         "style-aged": ["style-aged"],
