@@ -88,7 +88,7 @@ def test_every_metric_follows_the_conventions_of_prometheus() -> None:
 
 def test_no_label_holds_what_has_no_bounds() -> None:
     known = {"method", "route", "status", "outcome", "code", "stage", "model", "sha256"}
-    known |= {"label", "target", "place", "version", "le"}
+    known |= {"label", "target", "place", "version", "le", "queue", "pipeline"}
     for metric in REGISTRY.collect():
         if metric.name.startswith("blurline_"):
             for sample in metric.samples:
