@@ -12,6 +12,7 @@ from bench.fairness import fairness
 from bench.growth import growth
 from bench.install_size import install_size
 from bench.latency import latency
+from bench.looks import looks
 from bench.redis_memory import redis_memory
 from bench.report import console
 from bench.soak import soak
@@ -36,6 +37,7 @@ COMMANDS = {
     for command in (
         throughput,
         codec,
+        looks,
         latency,
         fairness,
         spike,

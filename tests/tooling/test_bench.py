@@ -23,11 +23,13 @@ from bench.figures import percentiles, ratios, slope, split, steady_rate
 from bench.install_size import size_of
 from bench.kernel import Kernel
 from bench.ledger import Charged, Ledger
+from bench.looks import looks_cost
 from bench.meter import Sample, Spent, series
 from bench.openloop import Answer, OpenLoop, schedule
 from bench.photos import SIZES, Size, one_size, sizes
 from blurline.errors import BlurlineError
 from blurline.settings import load_settings
+from tests.parts import drawing
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -287,3 +289,10 @@ def test_a_spike_on_the_s3_server_loses_nothing(monkeypatch: pytest.MonkeyPatch)
     assert figures["sent"] == figures["accepted"] == figures["completed"] == 10
     assert figures["refused"] == {}
     assert "s3 server" in figures["cpu_ms_per_image"]
+
+
+def test_looks_are_measured_beside_other_ways_to_the_like() -> None:
+    costs = looks_cost([drawing(64, 48)], rounds=1)
+
+    assert set(costs) >= {"enhance", "style_comic", "style_aged", "stylization"}
+    assert all(cost > 0 for cost in costs.values())
