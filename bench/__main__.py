@@ -19,6 +19,7 @@ from bench.soak import soak
 from bench.spike import spike
 from bench.startup import startup
 from bench.throughput import throughput
+from bench.transforms import transforms
 from blurline.errors import BlurlineError
 
 DEFAULT = throughput.__name__
@@ -47,6 +48,7 @@ COMMANDS = {
         crowd,
         redis_memory,
         install_size,
+        transforms,
     )
 }
 for name, command in COMMANDS.items():
