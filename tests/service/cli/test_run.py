@@ -157,3 +157,38 @@ def test_lines_are_json_that_others_read(cli: Cli, tmp_path: Path, small_jpeg: b
     end = cli("run", "style-comic", tmp_path / "a.jpg", tmp_path / "b.jpg")
     (line,) = map(json.loads, end.out.splitlines())
     assert line.keys() == {"file", "result", "seconds", "reports", "pixels"}
+
+
+def test_a_cut_out_jpeg_becomes_png_with_its_mask_beside_it_and_is_done_once(
+    cli: Cli, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "broken.jpg").unlink()
+    out = tmp_path / "out"
+    run = ("run", "background-remove", folder, out)
+
+    first = cli(*run)
+    assert first.code == 0
+    assert {Path(line["result"]).name: Path(line["beside"][0]).name for line in first.lines} == {
+        "a.png": "a.mask.png",
+        "b.png": "b.mask.png",
+    }
+    assert {path.name for path in files_below(out)} == {
+        "a.png",
+        "a.mask.png",
+        "b.png",
+        "b.mask.png",
+        JOURNAL,
+    }
+    assert "results that are there already: 2" in cli(*run).err
+
+
+def test_a_file_that_lies_where_a_mask_would_is_never_written_over(
+    cli: Cli, tmp_path: Path, small_jpeg: bytes
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(small_jpeg)
+    (tmp_path / "b.mask.png").write_bytes(b"something of mine")
+    end = cli("run", "background-remove", tmp_path / "a.jpg", tmp_path / "b.png")
+    (line,) = end.lines
+    assert line["error"]["code"] == "not_a_result"
+    assert (tmp_path / "b.mask.png").read_bytes() == b"something of mine"
+    assert not (tmp_path / "b.png").exists()
