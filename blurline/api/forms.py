@@ -208,19 +208,19 @@ def check_fields(form: Form, known: Collection[str]) -> None:
         raise RequestError(f"the form may hold only {', '.join(sorted(known))}", code="bad_option")
 
 
-def text_of(form: Form, field: str, *, lists: bool = True) -> str:
+def text_of(form: Form, field: str, *, once: bool = False) -> str:
     """The texts of all fields of that name, joined by commas; empty where there is none.
 
-    Empty ones don't count. Where it `lists`, a list may so be spread over several fields; two words
-    for one are an error of whoever reads them. Else there may be one alone.
+    Empty ones don't count. A list may so be spread over several fields; two words for one are an
+    error of whoever reads them. Where a comma may stand in it, there may be one alone, `once`.
 
     Raises:
-        RequestError: `bad_option`, the field holds a file, or there are two of what is no list.
+        RequestError: `bad_option`, the field holds a file, or two of what may be there `once`.
     """
     texts = [value for value in form.getlist(field) if value]
     if not all(isinstance(value, str) for value in texts):
         raise RequestError(f"{field} must be text, not a file", code="bad_option")
-    if len(texts) > 1 and not lists:
+    if len(texts) > 1 and once:
         raise RequestError(f"{field} is in the form more than once", code="bad_option")
     return ",".join(map(str, texts)).strip()
 

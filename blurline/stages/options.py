@@ -87,7 +87,6 @@ def redaction_options(known: Collection[str]) -> tuple[Option[Any], ...]:
             "face,license_plate",
             "what to blur, comma-separated, of: " + ", ".join(sorted(known)),
             TARGETS_EXAMPLE,
-            lists=True,
         ),
         Option(
             "style",
@@ -106,7 +105,6 @@ def redaction_options(known: Collection[str]) -> tuple[Option[Any], ...]:
             f"least confidence of what is blurred, {LEAST_THRESHOLD} to 1: a number for all "
             "targets, or one for each; without it each quality level has its own",
             THRESHOLD_EXAMPLE,
-            lists=True,
         ),
         _zones(
             "ignore_zones", "nothing is blurred that is found wholly inside one of these polygons"
@@ -278,5 +276,6 @@ def _zones(name: str, help_: str) -> "Option[tuple[Polygon, ...]]":
         f"{help_}; JSON of points x, y in shares of the upright picture's width and height",
         ZONES_EXAMPLE,
         longest=LONGEST_ZONES,
+        once=True,
         schema={"contentMediaType": "application/json", "contentSchema": POLYGONS.json_schema()},
     )

@@ -39,7 +39,7 @@ class Option(Generic[T]):
         example: a text that can be taken.
         words: all texts that can be taken, where they are few.
         longest: characters of the text.
-        lists: fields of that name may come several times, and are joined by commas.
+        once: a comma may stand in its text, so that two fields must not pass for one.
         schema: what JSON Schema says beside it, for who writes clients.
     """
 
@@ -50,7 +50,7 @@ class Option(Generic[T]):
     example: str = ""
     words: tuple[str, ...] = ()
     longest: int = LONGEST_TEXT
-    lists: bool = False
+    once: bool = False
     schema: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, values: Values) -> T:

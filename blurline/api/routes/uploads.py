@@ -132,9 +132,9 @@ def _choose(service: Service, form: Form, files: str, caller: Caller) -> JobRequ
     pipelines = text_of(form, PIPELINE).lower() or settings.default_pipeline
     options = chain_of(service.pipelines, pipelines).options
     check_fields(form, {files, PIPELINE, CALLBACK, *options})
-    texts = {name: text_of(form, name, lists=known[name].lists) for name in options}
+    texts = {name: text_of(form, name, once=known[name].once) for name in options}
     wanted = service.intake.choose(pipelines, texts, caller.id)
-    callback_url = callback_of(text_of(form, CALLBACK, lists=False), settings)
+    callback_url = callback_of(text_of(form, CALLBACK, once=True), settings)
     return replace(wanted, callback_url=callback_url)
 
 

@@ -37,6 +37,8 @@ ROUTES = {
     ("GET", "/status/{job_id}"): Scope.READ,
     ("GET", "/batch/{batch_id}"): Scope.READ,
     ("GET", "/result/{job_id}"): Scope.READ,
+    ("GET", "/result/{job_id}/{name}"): Scope.READ,
+    ("GET", "/pipelines"): Scope.READ,
     ("GET", "/certificate/{job_id}"): Scope.READ,
     ("GET", "/stats"): Scope.READ,
     ("GET", "/queue-status"): Scope.READ,
@@ -51,7 +53,7 @@ OPEN = {"/health", "/docs", f"/docs/{SCRIPT}", f"/docs/{STYLE}", "/openapi.json"
 
 
 def path_of(route: str, job_id: str = NOBODY) -> str:
-    return route.format(job_id=job_id, batch_id=job_id)
+    return route.format(job_id=job_id, batch_id=job_id, name="picture.jpg")
 
 
 # Every route

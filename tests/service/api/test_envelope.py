@@ -5,17 +5,15 @@ import re
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from blurline.api.reports import Reports
 from blurline.errors import SettingsError
-from blurline.jobs.records import open_records
 from blurline.settings import load_settings
-from blurline.storage.objects import open_store
-from tests.parts import Start, done, job_spec, refusal
+from tests.parts import NOBODY, Start, refusal
 
 PAGE = "https://photos.example.org"
 MARK = "planted-words"
@@ -28,15 +26,17 @@ def client(idle_client: Start) -> httpx.Client:
 
 
 @pytest.fixture
-def broken(idle_client: Start, tmp_path: Path) -> Callable[..., tuple[httpx.Client, str]]:
-    """A client, and a path at which the service meets what it can't have expected."""
+def broken(
+    idle_client: Start, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[httpx.Client, str]]:
+    """A client, and a path at which the service fails by a fault of its own."""
+
+    def fail(*arguments: Any) -> None:
+        raise KeyError(MARK)
 
     def start(**settings: Any) -> tuple[httpx.Client, str]:
-        client, spec = idle_client(**settings), job_spec()
-        stored = load_settings(data_dir=tmp_path)
-        records = open_records(stored, open_store(stored))
-        assert records.commit(done(spec, 0.0))
-        return client, f"/status/{spec.job_id}"
+        monkeypatch.setattr(Reports, "status", fail)
+        return idle_client(**settings), f"/status/{NOBODY}"
 
     return start
 
@@ -74,7 +74,7 @@ def test_an_error_that_nobody_expected_is_guarded_and_told_without_its_words(
     assert refusal(answer) == (500, "internal_error")
     check_guarded(answer)
     assert MARK not in answer.text
-    assert "ValidationError" in caplog.text
+    assert "KeyError" in caplog.text
     assert MARK not in caplog.text
     assert not [record for record in caplog.records if record.exc_info], "no words come with it"
 

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blurline.api.errors import RequestError
-from blurline.api.forms import ALL_TEXT_BYTES, FORM_OVERHEAD, TEXT_BYTES
+from blurline.api.forms import ALL_TEXT_BYTES, FORM_OVERHEAD
 from blurline.api.multipart import Form, PartLimits, read_form
 from blurline.api.parts import HEAD_LINES, LONGEST_BOUNDARY, LONGEST_PADDING
 from blurline.api.spool import Spool, SpooledFile
+from blurline.stages.options import LONGEST_ZONES
 
 HEAD_BYTES = 1000
 LIMITS = PartLimits(10, HEAD_BYTES, {"zones": 50}, 20, 80)
@@ -229,4 +230,4 @@ def test_headers_as_many_as_there_may_be_are_read() -> None:
 
 def test_the_texts_of_a_form_fit_into_what_a_request_may_have_beside_its_files() -> None:
     assert 2 * 2000 * len("[0.12345678901234567,]") < ALL_TEXT_BYTES < FORM_OVERHEAD
-    assert TEXT_BYTES["ignore_zones"] < ALL_TEXT_BYTES
+    assert LONGEST_ZONES < ALL_TEXT_BYTES

@@ -87,5 +87,5 @@ def test_options_of_one_name_are_read_alike_by_all_pipelines() -> None:
     seen: dict[str, tuple[Any, ...]] = {}
     for pipeline in pipelines(load_settings()).values():
         for name, option in pipeline.options.items():
-            alike = option.default, option.words, option.lists
+            alike = option.default, option.words, option.once
             assert seen.setdefault(name, alike) == alike, name
