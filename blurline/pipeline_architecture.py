@@ -14,6 +14,7 @@ from blurline.settings import Settings
 from blurline.stages.artistic import Aged, Comic
 from blurline.stages.background import BackgroundRemove
 from blurline.stages.blur import Blur
+from blurline.stages.defaults import offered
 from blurline.stages.detect import Detect
 from blurline.stages.enhance import Enhance
 from blurline.stages.frame import Quality
@@ -69,7 +70,11 @@ PEOPLE = {
 
 
 def pipelines(settings: Settings) -> dict[str, Pipeline]:
-    """All pipelines by name, with the networks that the settings choose."""
+    """The pipelines that the settings offer by name, with the networks that they choose.
+
+    Raises:
+        SettingsError: `PIPELINES` names one that there is not.
+    """
     targets = {
         "face": Target(settings.face_model, frozenset({"face"}), FACES),
         "license_plate": Target(settings.plate_model, frozenset({"license_plate"}), PLATES),
@@ -138,4 +143,4 @@ def pipelines(settings: Settings) -> dict[str, Pipeline]:
             TRANSFORM,
         ),
     )
-    return {pipeline.name: pipeline for pipeline in (*redaction, *transform)}
+    return offered(settings, (*redaction, *transform))

@@ -325,6 +325,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds that `POST /blur/` waits for its picture before it answers 503.",
     )
+    pipelines: str | None = Field(
+        None,
+        description="Names of the pipelines that are offered, comma-separated; without it all. "
+        "Those that blur nothing keep results in the store that show what was sent: leave them out "
+        "where that must not be.",
+    )
     default_pipeline: str = Field(
         "blur_detect", description="Pipeline of an upload that does not say one."
     )
@@ -481,6 +487,11 @@ class Settings(BaseSettings):
                 )
             found[name] = int(number)
         return found
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The names of `PIPELINES`."""
+        return _parts(self.pipelines or "")
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class Framed:
     def models(self, values: Values) -> frozenset[str]:
         return frozenset()
 
-    def check(self, values: Values, output_format: str) -> None:
+    def check(self, values: Values) -> None:
         if BORDER.of(values) == 0 and SHADE.of(values) == 1:
             raise OptionError("shade is of no use without a border")
 

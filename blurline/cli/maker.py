@@ -226,7 +226,7 @@ def written(chain: Chain, values: Values, kind: Kind) -> Kind:
         try:
             for stage in (stage for pipeline in chain.pipelines for stage in pipeline.stages):
                 if isinstance(stage, Transforming):
-                    stage.check(values, OutputFormat.JPEG)
+                    stage.check({**values, "output_format": OutputFormat.JPEG})
         except OptionError:
             return Kind.PNG
     return found

@@ -10,7 +10,7 @@ from blurline import metrics
 from blurline.errors import PictureError, QueueFullError, TemporaryError
 from blurline.intake.backpressure import BackPressure
 from blurline.intake.deduplication import Deduplication
-from blurline.intake.fingerprints import Fingerprints, JobRequest, digest_of
+from blurline.intake.fingerprints import Fingerprints, JobRequest
 from blurline.intake.intake import Entry, Intake
 from blurline.jobs.job import JobError
 from blurline.jobs.records import Batch, Records
@@ -60,9 +60,9 @@ class Batches:
     ) -> Entry:
         """Store one file of a batch, unless it was taken in before; a bad picture is an answer."""
         try:
-            kind = self.intake.judge(data, request)
-            fingerprint = self.fingerprints.of_file(digest_of(data), request, place.key, number)
-            return self.intake.store_once(fingerprint, kind, data, filename, request)
+            picture = self.intake.judge(data, filename, request)
+            fingerprint = self.fingerprints.of_file(picture.digest, request, place.key, number)
+            return self.intake.store_once(fingerprint, picture, request)
         except (PictureError, QueueFullError) as error:
             return Entry(filename, JobError(error.code, error.message))
 

@@ -24,6 +24,17 @@ from blurline.storage.vault import OriginalsVault
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A picture that can be taken in: its bytes, its sender's name for it, its kind, and what its
+    content is told apart by."""
+
+    data: bytes
+    filename: str
+    kind: Kind
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One file that came in: its job, or why it was rejected.
 
@@ -82,8 +93,8 @@ class Intake:
             chain.check_models(options, loaded)
         return JobRequest(chain, options, owner)
 
-    def judge(self, data: bytes, request: JobRequest) -> Kind:
-        """The picture's kind, by its header alone.
+    def judge(self, data: bytes, filename: str, request: JobRequest) -> Upload:
+        """The picture, if it can be treated as is asked for, by its header alone.
 
         Raises:
             PictureError: it is no picture, of no supported kind, or too large, or what is asked for
@@ -93,7 +104,7 @@ class Intake:
         output_size(
             request.chain, *header.upright_size, request.options, self.limits.max_output_pixels
         )
-        return header.kind
+        return Upload(data, filename, header.kind, digest_of(data))
 
     def take_in(
         self, data: bytes, filename: str, request: JobRequest, key: str | None = None
@@ -110,13 +121,13 @@ class Intake:
             QueueUnavailableError, StoreUnavailableError: try again later. What is stored by then
                 stays if Redis can't say whether it is queued: the next try finds it.
         """
-        kind = self.judge(data, request)
-        fingerprint = self.fingerprints.of_picture(digest_of(data), request, key)
+        picture = self.judge(data, filename, request)
+        fingerprint = self.fingerprints.of_picture(picture.digest, request, key)
         pressure = self.backpressure[request.chain.queue]
         if fingerprint is None:
             pressure.check(request.owner)
         for _ in range(CLAIMS):
-            entry = self.store_once(fingerprint, kind, data, filename, request)
+            entry = self.store_once(fingerprint, picture, request)
             if entry.replayed:
                 metrics.UPLOADS.labels("replayed").inc()
                 return entry
@@ -128,12 +139,7 @@ class Intake:
         raise QueueUnavailableError("the same picture is being given up elsewhere; try again")
 
     def store_once(
-        self,
-        fingerprint: Fingerprint | None,
-        kind: Kind,
-        data: bytes,
-        filename: str,
-        request: JobRequest,
+        self, fingerprint: Fingerprint | None, picture: Upload, request: JobRequest
     ) -> Entry:
         """The picture under its fingerprint's id, stored unless the job of an earlier one stands.
 
@@ -143,15 +149,15 @@ class Intake:
             QueueUnavailableError, StoreUnavailableError: try again later.
         """
         if fingerprint is None:
-            spec = _spec(str(uuid4()), kind, data, filename, request)
+            spec = _spec(str(uuid4()), picture, request)
         else:
             pressure = self.backpressure[request.chain.queue]
             job_id, stands = self.deduplication.resolve(fingerprint, pressure, request.owner)
-            spec = _spec(job_id, kind, data, filename, request)
+            spec = _spec(job_id, picture, request)
             if stands:
-                return Entry(filename, spec, replayed=True)
-        self._store(spec, data)
-        return Entry(filename, spec)
+                return Entry(picture.filename, spec, replayed=True)
+        self._store(spec, picture.data)
+        return Entry(picture.filename, spec)
 
     def keep(self, data: bytes, filename: str, request: JobRequest) -> JobSpec:
         """Judge the picture and store it for a caller who waits; the job has to be submitted then.
@@ -161,7 +167,7 @@ class Intake:
             StoreUnavailableError: it could not be stored.
         """
         job_id = keys.new_id(fleeting=True)
-        spec = _spec(job_id, self.judge(data, request), data, filename, request)
+        spec = _spec(job_id, self.judge(data, filename, request), request)
         self._store(spec, data)
         return spec
 
@@ -218,13 +224,16 @@ class Intake:
             raise
 
 
-def _spec(job_id: str, kind: Kind, data: bytes, filename: str, request: JobRequest) -> JobSpec:
+def _spec(job_id: str, picture: Upload, request: JobRequest) -> JobSpec:
     return JobSpec(
         job_id=job_id,
         input=Asset(
-            keys.original(job_id, kind), kind.content_type, len(data), digest_of(data).hex()
+            keys.original(job_id, picture.kind),
+            picture.kind.content_type,
+            len(picture.data),
+            picture.digest.hex(),
         ),
-        filename=filename,
+        filename=picture.filename,
         submitted_at=time.time(),
         pipeline=request.chain.name,
         options=request.options,

@@ -221,6 +221,8 @@ class JobRecord:
             raise ValueError("the record is none as this version writes them") from None
         if not all(one.is_of(record.job_id) for one in record.outputs):
             raise ValueError("the record names files that did not come of that job")
+        if not keys.SLOT.fullmatch(record.slot):
+            raise ValueError("the record names a try that there can't have been")
         if record.status is JobStatus.COMPLETED and not record.outputs:
             raise ValueError("the record of a completed job names no result")
         return record

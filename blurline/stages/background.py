@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from blurline.errors import OptionError
 from blurline.imaging.kind import OutputFormat
 from blurline.stages.frame import Frame
+from blurline.stages.options import OUTPUT_FORMAT
 from blurline.stages.optiontable import Option, Values, number, word
 from blurline.stages.pipeline import Progress
 
@@ -106,13 +107,13 @@ class BackgroundRemove:
         """That of the `subject`."""
         return frozenset((NETWORKS[SUBJECT.of(values)],))
 
-    def check(self, values: Values, output_format: str) -> None:
+    def check(self, values: Values) -> None:
         """See `Transforming.check`.
 
         Raises:
             OptionError: the result is transparent, and a JPEG is asked for.
         """
-        if BACKGROUND.of(values) == TRANSPARENT and output_format == OutputFormat.JPEG:
+        if BACKGROUND.of(values) == TRANSPARENT and OUTPUT_FORMAT.of(values) == OutputFormat.JPEG:
             raise OptionError(
                 "a JPEG can't be transparent: ask for output_format png, webp or avif, or for "
                 "another background"

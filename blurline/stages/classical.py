@@ -28,7 +28,7 @@ class Classical:
         """None."""
         return frozenset()
 
-    def check(self, values: Values, output_format: str) -> None:
+    def check(self, values: Values) -> None:
         """Return: any options go together."""
 
     def output_size(self, width: int, height: int, values: Values) -> tuple[int, int]:

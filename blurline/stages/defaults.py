@@ -1,10 +1,23 @@
-"""What holds where a caller says nothing, by the settings."""
+"""What is offered, and what holds where a caller says nothing, by the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from blurline.errors import OptionError, SettingsError
 from blurline.settings import Settings
 from blurline.stages.pipeline import Chain, Pipeline, chain_of
+
+
+def offered(settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, Pipeline]:
+    """Those of the pipelines that `PIPELINES` names, or all of them without that, by name.
+
+    Raises:
+        SettingsError: there is none of a name.
+    """
+    known = {pipeline.name: pipeline for pipeline in pipelines}
+    wanted = settings.offered or tuple(known)
+    if unknown := sorted(set(wanted) - set(known)):
+        raise SettingsError(f"PIPELINES: there is no {unknown[0]}, but {', '.join(known)}")
+    return {name: pipeline for name, pipeline in known.items() if name in wanted}
 
 
 def default_texts(settings: Settings) -> dict[str, str]:

@@ -107,8 +107,8 @@ class Redacting(Stage, Protocol):
 class Transforming(Stage, Protocol):
     """A stage of the transform family."""
 
-    def check(self, values: Values, output_format: str) -> None:
-        """Return if its options go together, and with the kind of file that is asked for.
+    def check(self, values: Values) -> None:
+        """Return if its options go together, with `output_format` too.
 
         Raises:
             OptionError: they don't.
@@ -267,7 +267,7 @@ def check_options(chain: Chain, values: Values) -> None:
     for pipeline in chain.pipelines:
         for stage in pipeline.stages:
             if isinstance(stage, Transforming):
-                stage.check(values, values.get("output_format", ""))
+                stage.check(values)
 
 
 def output_size(

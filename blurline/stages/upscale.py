@@ -81,7 +81,7 @@ class Upscale:
         """Those that the picture goes through."""
         return frozenset(passes(values))
 
-    def check(self, values: Values, output_format: str) -> None:
+    def check(self, values: Values) -> None:
         """See `Transforming.check`.
 
         Raises:

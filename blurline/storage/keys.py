@@ -12,6 +12,9 @@ JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 RESULT_NAME = re.compile(r"[0-9a-z_-]+\.[0-9a-z]+")
 """What callers may ask for a file by that came of a job."""
 
+SLOT = re.compile(r"[0-9a-f]*")
+"""What tells the results of several tries of one job apart, see `JobRecord`."""
+
 FLEETING, VERSION_AT = "8", 14
 """The version of UUIDs that is for everybody's own use (RFC 9562, 5.8), and the place of its digit.
 Here it is that of jobs whose caller waits for them: nobody else is told their ids."""

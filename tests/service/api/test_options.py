@@ -145,3 +145,12 @@ def test_a_camera_has_zones_and_thresholds_by_its_settings(
     assert [options["quality"] for options in found] == ["fast", "thorough"]
     assert [options["threshold"] for options in found] == [{"face": 0.5}, {"face": 0.7}]
     assert [options["redact_zones"] for options in found] == [zones, []]
+
+
+def test_a_pipeline_that_is_not_offered_is_refused_before_anything_is_stored(
+    idle_client: Start, idle_folder: DataFolder, small_jpeg: bytes
+) -> None:
+    client = idle_client(pipelines="blur_detect,blur")
+    for pipeline in ("upscale", "blur,enhance"):
+        assert refusal(send(client, small_jpeg, pipeline=pipeline)) == (422, "bad_option")
+    assert not idle_folder.names()

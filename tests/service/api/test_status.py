@@ -171,11 +171,15 @@ def test_a_record_that_names_files_of_another_job_is_none(
     for one in (job_id, other):
         ended(client, one)
     path = data_folder.path / "store" / keys.record(job_id)
-    record = json.loads(path.read_bytes())
+    kept = path.read_bytes()
+    record = json.loads(kept)
     for key in (keys.processed(other, Kind.JPEG), keys.original(other, Kind.JPEG), "../x.jpg"):
         record["outputs"][0]["key"] = key
         path.write_text(json.dumps(record))
         assert client.get(f"/result/{job_id}").status_code in (404, 409)
+    record = {**json.loads(kept), "slot": f"/../../{other[:2]}/{other}"}
+    path.write_text(json.dumps(record))
+    assert client.get(f"/certificate/{job_id}").status_code in (404, 409)
 
 
 def test_the_stored_metadata_say_the_same_as_the_status(

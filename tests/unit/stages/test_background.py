@@ -126,9 +126,9 @@ def test_feather_is_a_number_of_pixels(text: str) -> None:
 
 def test_a_transparent_jpeg_is_refused_before_it_is_made() -> None:
     with pytest.raises(OptionError, match="a JPEG can't be transparent"):
-        STAGE.check(values(), "jpeg")
-    STAGE.check(values(), "webp")
-    STAGE.check(values(background="white"), "jpeg")
+        STAGE.check({**values(), "output_format": "jpeg"})
+    STAGE.check({**values(), "output_format": "webp"})
+    STAGE.check({**values(background="white"), "output_format": "jpeg"})
 
 
 def test_a_missing_network_is_named() -> None:

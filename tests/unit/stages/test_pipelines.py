@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blurline.certificate.certificate import TransformedPicture
-from blurline.errors import BlurlineError, OptionError, PictureError
+from blurline.errors import BlurlineError, OptionError, PictureError, SettingsError
 from blurline.imaging.header import Limits, read_header
 from blurline.pipeline_architecture import pipelines
 from blurline.settings import load_settings
@@ -159,3 +159,12 @@ def test_of_a_pipeline_with_targets_nothing_but_a_redacted_picture_is_published(
         treatment.treat(source, chain_of(KNOWN, asked), {}, Context())
     assert caught.value.code == "not_redacted"
     assert treatment.treat(source, Chain((TOY,)), {}, Context()).primary.data == small_jpeg
+
+
+def test_only_the_pipelines_that_are_offered_are_there() -> None:
+    known = pipelines(load_settings(pipelines="blur, blur_detect"))
+    assert set(known) == {"blur", "blur_detect"}
+    with pytest.raises(OptionError, match="pipeline must be one of"):
+        chain_of(known, "blur,upscale")
+    with pytest.raises(SettingsError, match="PIPELINES: there is no blurr, but blur_detect"):
+        pipelines(load_settings(pipelines="blurr"))
