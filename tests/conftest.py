@@ -24,7 +24,7 @@ from tests.callers import CALLERS, House, key_settings
 from tests.commands import Cli, Ended
 from tests.data_folder import DataFolder
 from tests.issuer import ASYMMETRIC, AUDIENCE, ISSUER, Issuer, issuing
-from tests.parts import DATA, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
+from tests.parts import DATA, TLS, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
 from tests.plays import Play
 
 SERVICE = Path(__file__).parent / "service"
@@ -125,7 +125,7 @@ def stack(data_folder: DataFolder) -> Iterator[Stack]:
 @pytest.fixture
 def client(stack: Stack) -> Iterator[httpx.Client]:
     """An HTTP client of the whole service."""
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with httpx.Client(base_url=stack.url, timeout=60, verify=TLS) as client:
         yield client
 
 

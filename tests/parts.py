@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,9 @@ STORED_FOR_ORIENTATION = {
 """How an upright picture is stored in a file of each EXIF orientation (EXIF 2.32, 4.6.5.1.A); of 1
 it is as it is."""
 
+TLS = ssl.create_default_context()
+"""One for all clients: each would read the certificates of all authorities anew."""
+
 Start = Callable[..., httpx.Client]
 """Starts an API with these settings; a client of it."""
 
@@ -166,7 +170,7 @@ def serving(
     try:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         eventually(lambda: server.started, "the API listens")
-        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE, verify=TLS) as client:
             yield client
     finally:
         server.should_exit = True

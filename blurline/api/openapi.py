@@ -14,9 +14,15 @@ from blurline.stages.defaults import default_texts
 from blurline.stages.optiontable import Option
 from blurline.stages.pipeline import Pipeline, all_options
 
+SCHEMAS = "#/components/schemas/"
+"""Where a document of OpenAPI 3.1 keeps the shapes that it names."""
+
 
 def describe_errors_in_our_shape(app: FastAPI) -> None:
-    """Take out the 422 that FastAPI promises for every id: ids are text, so it never comes."""
+    """Describe the shape of all errors once, for the routes' `errors` to name.
+
+    The 422 that FastAPI promises for every id is taken out: ids are text, so it never comes.
+    """
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -25,18 +31,24 @@ def describe_errors_in_our_shape(app: FastAPI) -> None:
             for operation in operations.values():
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]
+        schemas = document["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
-            document["components"]["schemas"].pop(name, None)
+            schemas.pop(name, None)
+        error = ErrorAnswer.model_json_schema(ref_template=SCHEMAS + "{model}")
+        schemas |= {**error.pop("$defs"), ErrorAnswer.__name__: error}
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the error answers."""
+    """OpenAPI's description of the error answers.
+
+    It names their shape, for which FastAPI would make a validator for each status of each route.
+    """
     return {
         status: {
-            "model": ErrorAnswer,
+            "content": {"application/json": {"schema": {"$ref": SCHEMAS + ErrorAnswer.__name__}}},
             "description": ", ".join(
                 code for code, known in STATUS_OF_CODE.items() if known == status
             ),

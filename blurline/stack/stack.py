@@ -122,6 +122,7 @@ def _wait_until_ready(stack: Stack, settings: Settings) -> None:
     deadline = time.monotonic() + START_SECONDS
     redis = connect(stack.redis_url)
     presence = Presence(redis, settings.queue_name)
+    client = httpx.Client(base_url=stack.url, timeout=5)
     health: Any = None
 
     def ready() -> bool:
@@ -132,7 +133,7 @@ def _wait_until_ready(stack: Stack, settings: Settings) -> None:
                 + (f"; /health says: {health}" if health else "")
             )
         try:
-            health = httpx.get(f"{stack.url}/health", timeout=5).json()
+            health = client.get("/health").json()
         except (httpx.HTTPError, ValueError):
             return False
         return health["status"] != "down" and len(presence.alive()) >= settings.num_workers
@@ -140,6 +141,7 @@ def _wait_until_ready(stack: Stack, settings: Settings) -> None:
     try:
         stack.supervisor.watch(ready, interval=0.1)
     finally:
+        client.close()
         redis.close()
 
 

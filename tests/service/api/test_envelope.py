@@ -13,7 +13,7 @@ import pytest
 from blurline.api.reports import Reports
 from blurline.errors import SettingsError
 from blurline.settings import load_settings
-from tests.parts import NOBODY, Start, refusal
+from tests.parts import NOBODY, Start, Taking, refusal
 
 PAGE = "https://photos.example.org"
 MARK = "planted-words"
@@ -21,8 +21,8 @@ ASKED = ["/health", "/docs", "/openapi.json", "/metrics", "/nowhere", "/status/x
 
 
 @pytest.fixture
-def client(idle_client: Start) -> httpx.Client:
-    return idle_client()
+def client(taking: Taking) -> httpx.Client:
+    return taking.client
 
 
 @pytest.fixture

@@ -93,8 +93,10 @@ def test_what_was_transparent_stays_so(photo: Pixels, mappers: LazyNetworks) -> 
     assert tuple(coloured.pixels[COAT]) == (255, 0, 0)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 300), (37, 2)])
-@pytest.mark.parametrize("background", ["transparent", "blur", "white"])
+@pytest.mark.parametrize(
+    ("background", "size"),
+    [("transparent", (1, 1)), ("blur", (1, 1)), ("blur", (1, 300)), ("white", (37, 2))],
+)
 def test_a_picture_of_any_size_is_treated(
     background: str, size: tuple[int, int], mappers: LazyNetworks
 ) -> None:
