@@ -24,7 +24,17 @@ from tests.callers import CALLERS, House, key_settings
 from tests.commands import Cli, Ended
 from tests.data_folder import DataFolder
 from tests.issuer import ASYMMETRIC, AUDIENCE, ISSUER, Issuer, issuing
-from tests.parts import DATA, TLS, S3Server, Start, Taking, ValkeyServer, drawing, serving, settings_for
+from tests.parts import (
+    DATA,
+    TLS,
+    S3Server,
+    Start,
+    Taking,
+    ValkeyServer,
+    drawing,
+    serving,
+    settings_for,
+)
 from tests.plays import Play
 
 SERVICE = Path(__file__).parent / "service"
