@@ -195,11 +195,11 @@ def test_a_picture_of_any_size_can_be_looked_at(
 def test_small_faces_in_a_huge_picture_are_found_by_a_closer_look(
     photos: dict[str, Pixels], usual_faces: Detector
 ) -> None:
-    huge = np.full((3000, 4000, 3), 90, np.uint8)
-    small = cv2.resize(photos["zidane"], (320, 180), interpolation=cv2.INTER_AREA)
-    places = [(0, 0), (3680, 0), (0, 2820), (3680, 2820), (1840, 1400)]
+    huge = np.full((1800, 2400, 3), 90, np.uint8)
+    small = cv2.resize(photos["zidane"], (192, 108), interpolation=cv2.INTER_AREA)
+    places = [(0, 0), (2208, 0), (0, 1692), (2208, 1692), (1104, 840)]
     for left, top in places:
-        huge[top : top + 180, left : left + 320] = small
+        huge[top : top + 108, left : left + 192] = small
     assert not sure(usual_faces.detect(huge, 0.3, Scan((640,))), 0.3)
     found = usual_faces.detect(huge, 0.3, Scan((640,), least_scale=1.0))
     assert all(any(_meets(box.box, place) for box in found) for place in places)
@@ -228,7 +228,7 @@ def test_every_pass_adds_what_the_others_do_not_see(
 
 def _meets(box: tuple[float, ...], corner: tuple[int, int]) -> bool:
     """Whether the box lies in the small picture at that corner."""
-    return corner[0] <= box[0] <= corner[0] + 320 and corner[1] <= box[1] <= corner[1] + 180
+    return corner[0] <= box[0] <= corner[0] + 192 and corner[1] <= box[1] <= corner[1] + 108
 
 
 @pytest.mark.parametrize("name", ["yolo11n", "centerface", "platenet"])
