@@ -30,7 +30,7 @@ UPLOADS = Counter(
     "Pictures at this API process: taken; replayed, since their job was there already; or refused, "
     "though nothing was wrong with them: full (no place in the queue), late (what waits takes too "
     "long), mismatch (another one had the same Idempotency-Key).",
-    ["outcome"],
+    ["queue", "outcome"],
 )
 HTTP_REQUESTS = Counter(
     "blurline_http_requests_total",
@@ -58,7 +58,7 @@ JOBS = Counter(
 JOB_FAILURES = Counter(
     "blurline_job_failures_total",
     "Jobs that failed for good, by the code of their error.",
-    ["code"],
+    ["queue", "pipeline", "code"],
 )
 JOB_SECONDS = Histogram(
     "blurline_job_seconds",
@@ -165,12 +165,16 @@ REDIS_ERRORS = Counter(
 )
 
 # A rate can be told from the first count on only of a series that was there before.
-for _outcome in ("taken", "replayed", "full", "share", "late", "mismatch"):
-    UPLOADS.labels(_outcome)
 for _outcome in ("delivered", "retried", "given_up", "dropped"):
     WEBHOOKS.labels(_outcome)
 for _outcome in ("passed", "mended"):
     SECOND_LOOKS.labels(_outcome)
+
+
+def expect_uploads(queue: str) -> None:
+    """Have the series of that queue's uploads there before the first one."""
+    for outcome in ("taken", "replayed", "full", "share", "late", "mismatch"):
+        UPLOADS.labels(queue, outcome)
 
 
 def expect_jobs(queue: str, pipeline: str) -> None:
@@ -239,4 +243,5 @@ __all__ = [
     "WAIT_SECONDS",
     "WEBHOOKS",
     "expect_jobs",
+    "expect_uploads",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from blurline import metrics
 from blurline.access.admission import open_admission
 from blurline.access.rate import RateLimit
 from blurline.api.access import Guard
@@ -86,6 +87,8 @@ def open_service(settings: Settings, pipelines: Mapping[str, Pipeline]) -> Servi
         )
         for name, queue in queues.items()
     }
+    for name in queues:
+        metrics.expect_uploads(name)
     masters = load_master_keys(settings.master_key_file, settings.data_dir)
     fingerprints = Fingerprints(masters.derived(b"identity"), settings.content_identity)
     deduplication = Deduplication(Claims(redis, settings), records, settings.keep_results_days)

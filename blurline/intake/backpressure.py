@@ -64,19 +64,19 @@ class BackPressure:
     def full(self, place: Submission) -> QueueFullError:
         """What a caller is told who got no place, by what the queue lacks; it is counted too."""
         if place is Submission.SHARE:
-            metrics.UPLOADS.labels("share").inc()
+            metrics.UPLOADS.labels(self.queue.name, "share").inc()
             return QueueFullError(
                 "you hold your share of the queue's places; try again later",
                 retry_after=self._retry_after(),
             )
         too_long = self._too_long()
         if too_long:
-            metrics.UPLOADS.labels("late").inc()
+            metrics.UPLOADS.labels(self.queue.name, "late").inc()
             return QueueFullError(
                 f"what waits takes more than {self.most_seconds:g} s; try again later",
                 retry_after=min(LONGEST_RETRY_SECONDS, math.ceil(too_long)),
             )
-        metrics.UPLOADS.labels("full").inc()
+        metrics.UPLOADS.labels(self.queue.name, "full").inc()
         return QueueFullError(
             f"the queue holds its {self.capacity} jobs; try again later",
             retry_after=self._retry_after(),

@@ -18,9 +18,11 @@ from blurline.jobs.records import Batch, Records
 
 @dataclass(frozen=True, slots=True)
 class BatchPlace:
-    """Under which id a batch goes, with which key, and whether it was sent with that before."""
+    """Under which id a batch goes, into which queue, with which key, and whether it was sent with
+    that before."""
 
     batch_id: str
+    queue: str
     key: str | None = None
     again: bool = False
 
@@ -49,11 +51,11 @@ class Batches:
         pressure = self.backpressure[request.chain.queue]
         if key is None:
             pressure.check(request.owner)
-            return BatchPlace(str(uuid4()))
+            return BatchPlace(str(uuid4()), pressure.queue.name)
         claim = self.deduplication.claim(
             self.fingerprints.of_batch(digests, request, key), pressure, request.owner
         )
-        return BatchPlace(claim.job_id, key, again=not claim.fresh)
+        return BatchPlace(claim.job_id, pressure.queue.name, key, again=not claim.fresh)
 
     def keep_or_reject(
         self, data: bytes, filename: str, request: JobRequest, place: BatchPlace, number: int
@@ -94,9 +96,9 @@ class Batches:
             if place.key is None:  # else another try may have been answered with it
                 self.records.delete_batch(place.batch_id)
             raise
-        metrics.UPLOADS.labels("replayed").inc(len(replayed))
+        metrics.UPLOADS.labels(place.queue, "replayed").inc(len(replayed))
         queued = {s.job_id for s, found in zip(fresh, places, strict=True) if found.taken}
-        metrics.UPLOADS.labels("full").inc(len(fresh) - len(queued))
+        metrics.UPLOADS.labels(place.queue, "full").inc(len(fresh) - len(queued))
         taken = replayed | queued
         if not taken.issuperset(jobs):
             # The jobs are queued, so the caller has to hear of them even if the store is away now.

@@ -71,7 +71,7 @@ class Deduplication:
         if isinstance(claim, Submission):
             raise pressure.full(claim)
         if not claim.fits:
-            metrics.UPLOADS.labels("mismatch").inc()
+            metrics.UPLOADS.labels(pressure.queue.name, "mismatch").inc()
             raise IdempotencyMismatchError(
                 "this Idempotency-Key was sent with another picture or other options"
             )

@@ -129,7 +129,7 @@ class Intake:
         for _ in range(CLAIMS):
             entry = self.store_once(fingerprint, picture, request)
             if entry.replayed:
-                metrics.UPLOADS.labels("replayed").inc()
+                metrics.UPLOADS.labels(pressure.queue.name, "replayed").inc()
                 return entry
             (place,) = self.submit([entry.spec])
             if place in (Submission.FULL, Submission.SHARE):
@@ -183,7 +183,8 @@ class Intake:
         with tracing.span("enqueue", jobs=len(specs)):
             places = pressure.queue.submit(specs, shared=pressure.shared())
         self.forget([s for s, place in zip(specs, places, strict=True) if not place.taken])
-        metrics.UPLOADS.labels("taken").inc(sum(place.taken for place in places))
+        taken = sum(place.taken for place in places)
+        metrics.UPLOADS.labels(pressure.queue.name, "taken").inc(taken)
         return places
 
     def submit_one(self, spec: JobSpec) -> None:

@@ -41,12 +41,13 @@ class Endings:
         """
         won = self.records.commit(record)
         if won:
-            labels = (*self.queues.labels(record.pipeline), record.status.value)
+            whose = self.queues.labels(record.pipeline)
+            labels = (*whose, record.status.value)
             metrics.JOBS.labels(*labels).inc()
             seconds = max(0.0, record.updated_at - record.submitted_at)
             metrics.JOB_SECONDS.labels(*labels).observe(seconds)
             if record.error:
-                metrics.JOB_FAILURES.labels(record.error.code).inc()
+                metrics.JOB_FAILURES.labels(*whose, record.error.code).inc()
             why = f" ({record.error.code})" if record.error else ""
             log.info("job %s: %s%s", record.job_id, record.status, why)
         return won

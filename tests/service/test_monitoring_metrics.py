@@ -102,7 +102,7 @@ def test_a_job_that_fails_is_counted_by_the_code_of_its_error(
 ) -> None:
     with (
         counted(1, "blurline_jobs_total", **JOBS, outcome="failed"),
-        counted(1, "blurline_job_failures_total", code="corrupt_image"),
+        counted(1, "blurline_job_failures_total", **JOBS, code="corrupt_image"),
         counted(1, "blurline_job_seconds_count", **JOBS, outcome="failed"),
         counted(0, "blurline_image_redactions_count"),
     ):
@@ -144,12 +144,12 @@ def test_pictures_that_are_handed_in_are_counted_one_by_one(
     client = idle_client(max_queue_size=3)
     files = [("files", ("a.jpg", small_jpeg))] * 4 + [("files", ("b.jpg", b"no picture"))]
     with (
-        counted(3, "blurline_uploads_total", outcome="taken"),
+        counted(3, "blurline_uploads_total", queue="image_processing_queue", outcome="taken"),
         counted(1, "blurline_batch_files_count"),
         counted(4, "blurline_batch_files_sum"),
     ):
         client.post("/batch-upload", files=files, headers={"Idempotency-Key": "one"})
-    with counted(0, "blurline_uploads_total", outcome="taken"):
+    with counted(0, "blurline_uploads_total", queue="image_processing_queue", outcome="taken"):
         assert client.post("/upload", files={"file": ("a.jpg", small_jpeg)}).status_code == 429
 
 

@@ -32,7 +32,7 @@ def outcomes(client: httpx.Client) -> dict[str, float]:
         sample.labels["outcome"]: sample.value
         for family in families
         for sample in family.samples
-        if sample.name == "blurline_uploads_total"
+        if sample.name == "blurline_uploads_total" and sample.labels["queue"] == QUEUE
     }
 
 
