@@ -265,7 +265,7 @@ class PipelinesAnswer(BaseModel):
 class Dependency(BaseModel):
     """Something that the service needs."""
 
-    status: str = Field(description="ok, missing, unknown or down")
+    status: str = Field(description="ok, idle, missing, unknown or down")
     detail: str | None = None
 
 

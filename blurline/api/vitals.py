@@ -117,13 +117,13 @@ class Vitals:
         )
         unknown = Dependency(status="unknown", detail="Redis is away")
         queues = {
-            name: _served(name, workers) if redis.status == "ok" else unknown
+            name: self._served(name, workers) if redis.status == "ok" else unknown
             for name in self._queues
         }
         targets = self._targets(workers)
         if "down" in (redis.status, store.status):
             status = "down"
-        elif all(one.status == "ok" for one in (*queues.values(), *targets.values())):
+        elif all(one.status in ("ok", "idle") for one in (*queues.values(), *targets.values())):
             status = "ok"
         else:
             status = "degraded"
@@ -148,6 +148,17 @@ class Vitals:
             oldest_age_seconds=round(counts.oldest_age, 3),
             estimated_seconds=load.seconds,
         )
+
+    def _served(self, queue: str, workers: Sequence[WorkerReport]) -> Dependency:
+        if serving := _serving(queue, workers).threads:
+            return Dependency(status="ok", detail=f"{serving} at a time")
+        try:
+            counts = self._capacities[queue].load().counts
+        except TemporaryError as error:
+            return Dependency(status="unknown", detail=error.message)
+        if counts.waiting + counts.retrying + counts.processing:
+            return Dependency(status="missing", detail="nobody serves it; its jobs wait")
+        return Dependency(status="idle", detail="nobody serves it, and nothing waits")
 
     def _targets(self, workers: list[WorkerReport]) -> dict[str, Dependency]:
         """For each target whether its network is loaded in all workers that may get the job."""
@@ -210,13 +221,6 @@ def _serving(queue: str, workers: Sequence[WorkerReport]) -> WorkersAnswer:
         threads=sum(one.threads for one in hands),
         busy=sum(one.busy for one in hands),
     )
-
-
-def _served(queue: str, workers: Sequence[WorkerReport]) -> Dependency:
-    serving = _serving(queue, workers)
-    if not serving.threads:
-        return Dependency(status="missing", detail="nobody serves it; its jobs wait")
-    return Dependency(status="ok", detail=f"{serving.threads} at a time")
 
 
 def _precisions(workers: list[WorkerReport]) -> dict[str, list[str]]:

@@ -406,8 +406,12 @@ def test_a_queue_that_nobody_serves_is_told(api: tuple[Town, httpx.Client]) -> N
     report(here, "w1", **{QUEUE: 2, SECOND: 1})
     health = client.get("/health").json()
     assert health["queues"][SECOND] == {"status": "ok", "detail": "1 at a time"}
+    assert health["queues"][THIRD]["status"] == "idle"
+    assert health["status"] == "ok", "where nothing waits, no worker is needed"
+    here.queues.submit([job_spec(pipeline=NAMES[THIRD])])
+    health = client.get("/health").json()
     assert health["queues"][THIRD]["status"] == "missing"
-    assert "nobody serves it" in health["queues"][THIRD]["detail"]
+    assert "its jobs wait" in health["queues"][THIRD]["detail"]
     assert health["status"] == "degraded"
     report(here, "w2", **{THIRD: 1})
     assert client.get("/health").json()["status"] == "ok"
