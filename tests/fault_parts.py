@@ -1,6 +1,7 @@
 """The service that the fault tests break: real API and workers, with one small network.
 
 `python -m tests.fault_parts worker` is a worker, `uvicorn tests.fault_parts:api --factory` the API.
+Tests of whole processes to which networks do not matter have it by `tests.light`.
 `FAULT` in a worker's environment, `step:act` or `step:act:number`, lets it meet with its end, or
 hang, right after that step of its so-manyth picture. `FAULT_ONCE` names a file that says that it
 has happened; of several workers one makes it. `PACE` are seconds that a picture takes longer.
@@ -13,11 +14,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-
-from blurline.api.app import create_app
 from blurline.errors import BlurlineError
 from blurline.inference.scan import Scan
 from blurline.jobs.records import Records
@@ -26,13 +24,15 @@ from blurline.queue.stats import Stats
 from blurline.settings import Settings, load_settings
 from blurline.stages.blur import Blur
 from blurline.stages.frame import Quality
-from blurline.stages.pipeline import Level, Pipeline, Target
+from blurline.stages.pipeline import Family, Level, Pipeline, Target
 from blurline.storage.objects import ObstoreStore
 from blurline.storage.vault import OriginalsVault
 from blurline.treatment.redaction import RedactionTreatment
 from blurline.worker.loop import ImageWorker
 from blurline.worker.service import run_worker
-from tests.parts import redacting
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 NETWORK = "yunet"
 LEVELS = {quality: Level(Scan((320,)), threshold=0.3, margin=0.1) for quality in Quality}
@@ -45,8 +45,8 @@ FOREVER = 10**6
 
 def pipelines(settings: Settings) -> dict[str, Pipeline]:
     """The one pipeline."""
-    blur = redacting(STAGE, name="blur", settings=settings)
-    return {blur.name: blur}
+    waiting = settings.queue_name, settings.job_timeout
+    return {"blur": Pipeline("blur", "A test", Family.REDACTION, (STAGE,), *waiting)}
 
 
 def puts(folder: str) -> Callable[..., bool]:
@@ -108,13 +108,13 @@ def set_trap(step: str, act: str, number: str = "1") -> None:
 
 def slow_down(seconds: float) -> None:
     """Let every picture take so much longer."""
-    treat = RedactionTreatment.treat
+    redact = RedactionTreatment.redact
 
-    def treat_slowly(*arguments: Any, **others: Any) -> Any:
+    def redact_slowly(*arguments: Any, **others: Any) -> Any:
         time.sleep(seconds)
-        return treat(*arguments, **others)
+        return redact(*arguments, **others)
 
-    setattr(RedactionTreatment, "redact", treat_slowly)  # noqa: B010 - mypy knows no other way
+    setattr(RedactionTreatment, "redact", redact_slowly)  # noqa: B010 - mypy knows no other way
 
 
 def first_of_all() -> bool:
@@ -126,8 +126,10 @@ def first_of_all() -> bool:
     return True
 
 
-def api() -> FastAPI:
+def api() -> "FastAPI":
     """The API for the settings of the environment."""
+    from blurline.api.app import create_app
+
     settings = load_settings()
     configure_logging(settings)
     return create_app(settings, pipelines(settings))

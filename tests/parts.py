@@ -179,10 +179,12 @@ def serving(
 
 
 @contextmanager
-def worker(environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+def worker(
+    environment: dict[str, str], words: Sequence[str] = ("worker.py",)
+) -> "Iterator[subprocess.Popen[bytes]]":
     """A worker process, `python worker.py`, told to stop in the end if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "worker.py")], env={**os.environ, **environment}
+        [sys.executable, *words], env={**os.environ, **environment}, cwd=ROOT
     )
     try:
         yield process

@@ -12,14 +12,15 @@ from pathlib import Path
 import httpx
 from redis import Redis
 
-from blurline.pipeline_architecture import pipelines
 from blurline.queue.queues import Queues
 from blurline.settings import Settings
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
 from blurline.worker.reconciler import Reconciled, open_reconciler
 from tests.callers import CALLERS, bearer, key_settings
-from tests.parts import PATIENCE, environment_of, eventually, fresh, serving, settings_for, worker
+from tests.fault_parts import pipelines as light_pipelines
+from tests.light import light_service, light_settings, light_worker
+from tests.parts import PATIENCE, eventually, fresh
 
 QUEUE = "image_processing_queue"
 
@@ -71,14 +72,14 @@ class Operated:
     def reconcile(self) -> Reconciled:
         """What `blurline reconcile` does, of jobs of any age."""
         store = open_store(self.settings)
-        queues = Queues(self.redis, self.settings, pipelines(self.settings))
+        queues = Queues(self.redis, self.settings, light_pipelines(self.settings))
         originals = open_vault(self.settings, store)
         reconciler = open_reconciler(self.settings, queues, store, originals)
         return reconciler.reconcile(older_than=timedelta(0))
 
     @contextmanager
-    def worker(self) -> "Iterator[subprocess.Popen[bytes]]":
-        with worker(environment_of(self.settings)) as process:
+    def worker(self, pace: float = 0.0) -> "Iterator[subprocess.Popen[bytes]]":
+        with light_worker(self.settings, pace) as process:
             yield process
 
     def rq(self, command: str, *words: str) -> str:
@@ -99,6 +100,6 @@ class Operated:
 def operated(redis_url: str, folder: Path) -> Iterator[Operated]:
     """The service, without a worker."""
     keys, key_file = key_settings(folder, CALLERS)
-    settings = settings_for(redis_url, folder, api_keys_file=key_file)
-    with serving(settings) as client, Redis.from_url(redis_url) as redis:
+    settings = light_settings(redis_url, folder, api_keys_file=key_file)
+    with light_service(settings) as client, Redis.from_url(redis_url) as redis:
         yield Operated(client, redis, settings, keys)

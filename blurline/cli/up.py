@@ -9,7 +9,6 @@ from blurline.access.admission import open_admission
 from blurline.cli.models import pull_missing
 from blurline.cli.start import check_defaults, pipelines_of, settings_of, treat_stop_as_interrupt
 from blurline.stack.stack import running_stack
-from blurline.worker.service import run_worker
 
 
 def up(
@@ -45,5 +44,7 @@ def up(
 
 def worker(context: typer.Context) -> None:
     """Run one worker process. SIGTERM lets it finish its jobs and leave."""
+    from blurline.worker.service import run_worker
+
     settings = settings_of()
     run_worker(settings, pipelines_of(context, settings))

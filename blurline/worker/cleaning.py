@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-import boto3
 from redis import Redis
 from redis.exceptions import LockError
 
@@ -17,7 +16,7 @@ from blurline.jobs.leftovers import Leftovers
 from blurline.jobs.records import open_records
 from blurline.queue.queues import Queues
 from blurline.settings import Settings
-from blurline.storage.retention import LONGEST_WRITE, Retention, Sweeper, set_lifecycle
+from blurline.storage.retention import LONGEST_WRITE, Retention, Sweeper
 from blurline.storage.store import Store
 from blurline.worker.reconciler import SHARDS
 
@@ -121,6 +120,11 @@ def ask_bucket(settings: Settings) -> None:
     retention = retention_of(settings)
     if not is_s3 or retention == Retention():
         return
+    # A folder needs neither, and they take long to be there.
+    import boto3
+
+    from blurline.storage.lifecycle import set_lifecycle
+
     bucket, _, prefix = place.strip("/").partition("/")
     client = boto3.client(
         "s3", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint_url

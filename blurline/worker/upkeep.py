@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from prometheus_client import start_http_server
@@ -23,12 +24,15 @@ from blurline.settings import Settings
 from blurline.stages.pipeline import Pipeline
 from blurline.storage.objects import open_store
 from blurline.storage.store import Store
-from blurline.webhooks.messenger import open_messenger
 from blurline.webhooks.outbox import open_outbox
+from blurline.webhooks.rules import webhooks_of
 from blurline.worker.cleaning import Cleaning, ask_bucket, open_leftovers, open_sweeper
 from blurline.worker.endings import open_endings
 from blurline.worker.keeper import Keeper
 from blurline.worker.reconciler import Recovery, open_reconciler
+
+if TYPE_CHECKING:
+    from blurline.webhooks.messenger import Messenger
 
 KEEP_SECONDS = 1
 SWEEP_SECONDS = 600
@@ -71,7 +75,12 @@ class Upkeep:
         reconciler = open_reconciler(settings, queues, store, endings.originals)
         self._recovery = Recovery(redis, reconciler, settings.queue_name)
         outbox = open_outbox(redis, settings, endings.end_of)
-        self._messenger = open_messenger(settings, outbox)
+        self._messenger: Messenger | None = None
+        if webhooks_of(settings) is not None:
+            # It brings an HTTP client, which nothing else here needs.
+            from blurline.webhooks.messenger import open_messenger
+
+            self._messenger = open_messenger(settings, outbox)
 
     def start(self, stopping: threading.Event) -> None:
         """Do all of it until `stopping` is set."""

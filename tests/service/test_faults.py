@@ -17,6 +17,7 @@ from blurline.stack.stack import Stack, running_stack
 from blurline.storage.masterkeys import load_master_keys
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
+from tests.light import light_service, light_settings, light_worker
 from tests.parts import (
     S3Server,
     ValkeyServer,
@@ -52,17 +53,17 @@ def processing(client: httpx.Client, jobs: list[str]) -> list[str]:
 
 
 def test_no_accepted_job_is_lost_when_redis_is_killed(
-    own_valkey: ValkeyServer, tmp_path: Path, zidane: bytes, large_jpeg: bytes
+    own_valkey: ValkeyServer, tmp_path: Path, zidane: bytes
 ) -> None:
-    settings = settings_for(own_valkey.url, tmp_path, abandoned_after=5)
-    with serving(settings) as client:
+    settings = light_settings(own_valkey.url, tmp_path, abandoned_after=5)
+    with light_service(settings) as client:
         first = upload(client, zidane)
-        jobs = submit(client, large_jpeg, 6)
+        jobs = submit(client, zidane, 6)
         with own_valkey.client() as redis:
             # What it is told is promised to be on the disk within a second.
             redis.set("mark", 1)
             redis.execute_command("WAITAOF", 1, 0, 0)
-        with worker(environment_of(settings)):
+        with light_worker(settings, pace=2.0):
             assert ends(client, [first]) == {"completed"}
             eventually(lambda: processing(client, jobs), "jobs are running")
             own_valkey.kill()
@@ -114,8 +115,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def test_no_accepted_job_is_lost_when_the_store_goes_away(
     redis_url: str, tmp_path: Path, store: Store, zidane: bytes
 ) -> None:
-    settings = settings_for(redis_url, tmp_path, **store.settings)
-    with serving(settings) as client, worker(environment_of(settings)) as process:
+    settings = light_settings(redis_url, tmp_path, **store.settings)
+    with light_service(settings) as client, light_worker(settings) as process:
         eventually(lambda: client.get("/health").json()["status"] == "ok", "the worker is there")
         # Held still, it meets the fault with every job.
         process.send_signal(signal.SIGSTOP)
@@ -158,13 +159,13 @@ def test_a_done_job_is_not_unknown_while_the_store_is_away(
 def test_a_full_queue_takes_jobs_again_when_it_is_drained(
     redis_url: str, tmp_path: Path, zidane: bytes
 ) -> None:
-    settings = settings_for(redis_url, tmp_path, max_queue_size=3)
-    with serving(settings) as client:
+    settings = light_settings(redis_url, tmp_path, max_queue_size=3)
+    with light_service(settings) as client:
         jobs = submit(client, zidane, 3)
         full = send(client, zidane)
         assert refusal(full) == (429, "queue_full")
         assert int(full.headers["Retry-After"]) >= 1
-        with worker(environment_of(settings)):
+        with light_worker(settings):
             taken = eventually(
                 lambda: (answer := send(client, zidane)).status_code == 202 and answer,
                 "the queue takes a job again",
@@ -220,7 +221,7 @@ def test_the_supervisor_brings_back_what_dies_and_no_accepted_job_is_lost(
     stack = watched_stack
     assert stack.queue is not None
     with httpx.Client(base_url=stack.url, timeout=60) as client:
-        jobs = submit(client, large_jpeg, 5)
+        jobs = submit(client, large_jpeg, 3)
         eventually(lambda: client.get("/queue-status").json()["processing"], "jobs are running")
         for child in (stack.workers[0], stack.api, stack.queue):
             dead = child.pid

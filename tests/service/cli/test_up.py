@@ -20,7 +20,7 @@ def test_up_stops_everything_that_it_started(
 ) -> None:
     log = tmp_path / "log.txt"
     words = ["up", "--port", "0", "--data-dir", str(tmp_path / "data")]
-    with started(log, *words) as process:
+    with started(log, *words, PIPELINES="blur", DEFAULT_PIPELINE="blur") as process:
         url = said(log, r"blurline is up: (\S+)")[1]
         with httpx.Client(base_url=url, timeout=PATIENCE) as client:
             ended(client, upload(client, small_jpeg))
@@ -39,7 +39,7 @@ def test_up_stops_everything_that_it_started(
 def test_nothing_outlives_up_when_it_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     words = ["up", "--port", "0", "--data-dir", str(tmp_path / "data")]
-    with started(log, *words) as process:
+    with started(log, *words, PIPELINES="blur", DEFAULT_PIPELINE="blur") as process:
         said(log, r"blurline is up: (\S+)")
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 3

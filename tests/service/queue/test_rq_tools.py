@@ -19,12 +19,12 @@ def service(redis_url: str, tmp_path: Path) -> Iterator[Operated]:
 
 
 def test_rq_info_shows_a_busy_service_which_loses_and_doubles_nothing(
-    service: Operated, zidane: bytes
+    service: Operated, small_jpeg: bytes
 ) -> None:
-    count, said = 12, set()
-    jobs = service.batch(zidane, count)
+    count, said = 6, set()
+    jobs = service.batch(small_jpeg, count)
     assert f"queue {QUEUE} {count}, 0 executing" in service.rq("info", "--raw")
-    with service.worker():
+    with service.worker(pace=1.0):
         while service.totals()["completed"] < count:
             said |= set(service.rq("info", "--raw").splitlines())
         service.ended(jobs)

@@ -23,6 +23,7 @@ from blurline.queue.queues import Queues
 from blurline.settings import Settings, load_settings
 from blurline.storage.objects import open_store
 from blurline.storage.vault import open_vault
+from tests.light import light_service, light_settings, light_worker
 from tests.parts import (
     ROOT,
     ValkeyServer,
@@ -67,7 +68,7 @@ def workers(client: httpx.Client) -> int:
 def test_two_workers_share_the_jobs_and_do_each_once(
     redis_url: str, tmp_path: Path, zidane: bytes
 ) -> None:
-    settings, count = settings_for(redis_url, tmp_path), 16
+    settings, count = settings_for(redis_url, tmp_path), 8
     with serving(settings) as client:
         with worker(environment_of(settings)), worker(environment_of(settings)):
             eventually(lambda: workers(client) == 2, "both workers are there")
@@ -84,12 +85,12 @@ def test_two_workers_share_the_jobs_and_do_each_once(
 
 
 def test_a_worker_that_is_told_to_stop_finishes_what_it_does_and_takes_no_more(
-    redis_url: str, tmp_path: Path, large_jpeg: bytes
+    redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
-    settings, count = settings_for(redis_url, tmp_path), 5
-    with serving(settings) as client:
-        batch_id = batch(client, large_jpeg, count)
-        with worker(environment_of(settings)) as process:
+    settings, count = light_settings(redis_url, tmp_path), 5
+    with light_service(settings) as client:
+        batch_id = batch(client, small_jpeg, count)
+        with light_worker(settings, pace=1.0) as process:
 
             def at_work() -> set[str]:
                 now = statuses(client, batch_id)
@@ -103,7 +104,7 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_does_and_takes_no_more(
         assert set(left.values()) == {"completed", "submitted"}
         assert workers(client) == 0
         assert client.get("/queue-status").json()["retrying"] == 0
-        with worker(environment_of(settings)):
+        with light_worker(settings):
             eventually(lambda: done(client, batch_id), "another worker does the others")
         assert client.get("/stats").json()["totals"] == {"completed": count, "failed": 0}
 
@@ -111,8 +112,8 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_does_and_takes_no_more(
 def test_a_worker_that_is_told_to_stop_leaves_even_when_redis_is_away(
     own_valkey: ValkeyServer, tmp_path: Path
 ) -> None:
-    settings = settings_for(own_valkey.url, tmp_path)
-    with serving(settings) as client, worker(environment_of(settings)) as process:
+    settings = light_settings(own_valkey.url, tmp_path)
+    with light_service(settings) as client, light_worker(settings) as process:
         eventually(lambda: workers(client) == 1, "the worker is there")
         own_valkey.kill()
         process.send_signal(signal.SIGTERM)
@@ -123,18 +124,21 @@ def test_a_worker_that_is_told_to_stop_leaves_even_when_redis_is_away(
 
 
 def test_the_jobs_of_a_killed_worker_are_run_again_and_counted_once(
-    redis_url: str, tmp_path: Path, large_jpeg: bytes
+    redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
-    settings, count = settings_for(redis_url, tmp_path, abandoned_after=5), 6
-    with serving(settings) as client, ExitStack() as others:
-        batch_id = batch(client, large_jpeg, count)
-        with worker(environment_of(settings)) as process:
-            eventually(lambda: "completed" in statuses(client, batch_id).values(), "a job is done")
+    settings, count = light_settings(redis_url, tmp_path, abandoned_after=5), 6
+    with light_service(settings) as client, ExitStack() as others:
+        batch_id = batch(client, small_jpeg, count)
+        with light_worker(settings, pace=1.0) as process:
+            eventually(
+                lambda: {"completed", "processing"} <= set(statuses(client, batch_id).values()),
+                "a job is done and another one runs",
+            )
             process.kill()
             process.wait()
         cut_off = [job for job, now in statuses(client, batch_id).items() if now == "processing"]
         assert cut_off
-        others.enter_context(worker(environment_of(settings)))
+        others.enter_context(light_worker(settings))
         eventually(lambda: done(client, batch_id), "all jobs end", seconds=120)
         assert set(statuses(client, batch_id).values()) == {"completed"}
         assert len(files_below(tmp_path / "store" / "processed")) == count
