@@ -100,13 +100,14 @@ Start = Callable[..., httpx.Client]
 
 
 def eventually(question: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """The first true answer to the question, asked again and again."""
-    deadline = time.monotonic() + seconds
+    """The first true answer to the question, asked again and again, the rarer the later it is."""
+    started = time.monotonic()
     while True:
         if answer := question():
             return answer
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
+        waited = time.monotonic() - started
+        assert waited < seconds, f"not within {seconds:.0f} s: {what}"
+        time.sleep(min(0.2, max(0.02, waited / 20)))
 
 
 def drawing(width: int = 320, height: int = 240) -> Pixels:

@@ -58,12 +58,12 @@ def test_no_accepted_job_is_lost_when_redis_is_killed(
     settings = light_settings(own_valkey.url, tmp_path, abandoned_after=5)
     with light_service(settings) as client:
         first = upload(client, zidane)
-        jobs = submit(client, zidane, 6)
+        jobs = submit(client, zidane, 3)
         with own_valkey.client() as redis:
             # What it is told is promised to be on the disk within a second.
             redis.set("mark", 1)
             redis.execute_command("WAITAOF", 1, 0, 0)
-        with light_worker(settings, pace=2.0):
+        with light_worker(settings, pace=6.0):
             assert ends(client, [first]) == {"completed"}
             eventually(lambda: processing(client, jobs), "jobs are running")
             own_valkey.kill()

@@ -21,7 +21,7 @@ def service(redis_url: str, tmp_path: Path) -> Iterator[Operated]:
 def test_rq_info_shows_a_busy_service_which_loses_and_doubles_nothing(
     service: Operated, small_jpeg: bytes
 ) -> None:
-    count, said = 6, set()
+    count, said = 4, set()
     jobs = service.batch(small_jpeg, count)
     assert f"queue {QUEUE} {count}, 0 executing" in service.rq("info", "--raw")
     with service.worker(pace=1.0):
@@ -124,7 +124,7 @@ def test_jobs_that_wait_were_taken_run_or_are_to_be_tried_again_are_no_strays(
 def test_a_look_at_a_live_service_takes_no_job_for_a_stray(
     service: Operated, small_jpeg: bytes
 ) -> None:
-    jobs = service.batch(small_jpeg, 60)
+    jobs = service.batch(small_jpeg, 24)
     lost = 0
     with service.worker():
         while service.totals()["completed"] < len(jobs):

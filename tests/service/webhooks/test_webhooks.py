@@ -25,11 +25,11 @@ from blurline.webhooks.messenger import WAITS, Messenger, open_messenger
 from blurline.webhooks.outbox import LEASE_SECONDS, Event, Outbox, open_outbox
 from blurline.webhooks.rules import CallbackRules, callback_of, webhooks_of
 from tests.commands import Cli, check_refused
+from tests.light import light_service, light_settings, light_worker
 from tests.parts import (
     NOBODY,
     Taking,
     ended,
-    environment_of,
     eventually,
     job_spec,
     refusal,
@@ -37,7 +37,6 @@ from tests.parts import (
     serving,
     settings_for,
     upload,
-    worker,
 )
 from tests.receivers import Receiver, certificate_for, receiving
 
@@ -481,8 +480,8 @@ def test_a_deleted_job_is_not_reported(redis_url: str, tmp_path: Path) -> None:
 def test_a_service_reports_its_jobs(
     redis_url: str, tmp_path: Path, small_jpeg: bytes, receiver: Receiver
 ) -> None:
-    settings = settings_for(redis_url, tmp_path, webhook_secret=SECRET, **AT_HOME)
-    with serving(settings) as client, worker(environment_of(settings)):
+    settings = light_settings(redis_url, tmp_path, webhook_secret=SECRET, **AT_HOME)
+    with light_service(settings) as client, light_worker(settings):
         job_id = upload(client, small_jpeg, "planted-name.jpg", callback_url=receiver.url)
         assert ended(client, job_id)["status"] == "completed"
         eventually(lambda: receiver.received, "the end is reported")

@@ -15,8 +15,9 @@ from blurline.audit import AuditTrail
 from blurline.imaging.kind import Kind
 from blurline.settings import load_settings
 from blurline.storage import keys
+from blurline.storage.lifecycle import lifecycle_rules
 from blurline.storage.objects import open_store
-from blurline.storage.retention import Retention, lifecycle_rules
+from blurline.storage.retention import Retention
 from blurline.storage.vault import open_vault
 from blurline.worker.cleaning import LOCK_KEY, Cleaning, ask_bucket, open_sweeper, retention_of
 from tests.parts import S3Server, files_below

@@ -66,13 +66,13 @@ def workers(client: httpx.Client) -> int:
 
 
 def test_two_workers_share_the_jobs_and_do_each_once(
-    redis_url: str, tmp_path: Path, zidane: bytes
+    redis_url: str, tmp_path: Path, small_jpeg: bytes
 ) -> None:
-    settings, count = settings_for(redis_url, tmp_path), 8
-    with serving(settings) as client:
-        with worker(environment_of(settings)), worker(environment_of(settings)):
+    settings, count = light_settings(redis_url, tmp_path), 16
+    with light_service(settings) as client:
+        with light_worker(settings, pace=0.1), light_worker(settings, pace=0.1):
             eventually(lambda: workers(client) == 2, "both workers are there")
-            batch_id = batch(client, zidane, count)
+            batch_id = batch(client, small_jpeg, count)
             eventually(lambda: done(client, batch_id), "all jobs end")
         jobs = statuses(client, batch_id)
         assert set(jobs.values()) == {"completed"}
