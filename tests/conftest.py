@@ -16,8 +16,11 @@ from blurline.cli import main as command_line
 from blurline.cli.demo import SAMPLES
 from blurline.imaging.encode import encode
 from blurline.imaging.kind import Kind
-from blurline.models.catalogue import catalogue
+from blurline.inference.detector import Detector
+from blurline.models import load as loading
+from blurline.models.catalogue import Model, catalogue
 from blurline.models.export import Exported
+from blurline.models.load import Inference
 from blurline.settings import Settings, load_settings
 from blurline.stack.stack import Stack, running_stack
 from tests.callers import CALLERS, House, key_settings
@@ -79,6 +82,25 @@ def networks() -> None:
     for model in catalogue().values():
         if not isinstance(model.source, Exported):
             model.source.pull(load_settings().model_dir)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_network_is_loaded_once() -> Iterator[None]:
+    """Tests share the networks that `load_detectors` gives them, as the threads of a worker do.
+
+    Loading itself is tried by `tests/service/models`, by `load_detector`.
+    """
+    load, kept = loading.load_detector, dict[tuple[str, Inference], Detector]()
+
+    def load_once(model: Model, inference: Inference) -> Detector:
+        key = model.name, inference
+        if key not in kept:
+            kept[key] = load(model, inference)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "load_detector", load_once)
+        yield
 
 
 @pytest.fixture(scope="session")
